@@ -3,7 +3,7 @@
 // Everything above sees a [Device]: something with a size that can be read at
 // any offset by any number of goroutines at once. A device is a [File] (an
 // image file or a block device of the host), a [Section] of another device (a
-// partition), a [Memory] (tests) or a wrapper ([Faults], [Patch]).
+// partition), a [Memory] (tests) or a wrapper ([Faults]).
 //
 // Two more nouns live here. A [Cache] keeps a bounded amount of metadata in
 // memory and hands out immutable slices of it, so that a directory of fifty
@@ -18,6 +18,7 @@
 package blockio
 
 import (
+	"errors"
 	"io"
 	"os"
 )
@@ -57,6 +58,9 @@ type HoleSeeker interface {
 	SeekData(off int64) (int64, error)
 	SeekHole(off int64) (int64, error)
 }
+
+// ErrReadOnly reports a write to a device that cannot be written to.
+var ErrReadOnly = errors.New("device is read-only")
 
 // DefaultSectorSize is the sector size assumed for image files.
 const DefaultSectorSize = 512

@@ -9,11 +9,14 @@ import (
 // of its format. It unwraps to EIO.
 type CorruptError struct {
 	Structure string // "superblock", "inode 17", "directory 2", "group 3 descriptor"
-	Off       int64  // byte offset of the structure in the volume
+	Off       int64  // byte offset of the structure in the volume, or -1 if it has none
 	Detail    string // what is wrong: "bad magic 0x0"
 }
 
 func (e *CorruptError) Error() string {
+	if e.Off < 0 {
+		return e.Structure + ": " + e.Detail
+	}
 	return fmt.Sprintf("%s at byte %d: %s", e.Structure, e.Off, e.Detail)
 }
 

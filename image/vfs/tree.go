@@ -186,10 +186,7 @@ func (w *walk) visit(ctx context.Context, path string, attr Attr) error {
 		return err
 	}
 	if attr.Mode.IsDir() && w.above[attr.Ino] {
-		return skipHere(w.fn(path, attr, &CorruptError{
-			Structure: "directory", Off: 0,
-			Detail: "contains itself (a cycle): inode " + strconv.FormatUint(uint64(attr.Ino), 10),
-		}))
+		return skipHere(w.fn(path, attr, w.cycle(ctx, attr.Ino)))
 	}
 	if attr.Mode.IsDir() && len(w.above) >= maxDepth {
 		return skipHere(w.fn(path, attr, syscall.ENAMETOOLONG))
@@ -231,6 +228,18 @@ func (w *walk) visit(ctx context.Context, path string, attr Attr) error {
 		}
 	}
 	return nil
+}
+
+// cycle says which directory contains itself, and where it lies if the driver
+// can tell.
+func (w *walk) cycle(ctx context.Context, dir Ino) error {
+	off := int64(-1)
+	if m, ok := w.t.fs.(Mapper); ok {
+		if at, _, err := m.Map(ctx, dir, 0); err == nil {
+			off = at
+		}
+	}
+	return Corruptf(off, "directory inode "+strconv.FormatUint(uint64(dir), 10), "contains itself (a cycle)")
 }
 
 // skipHere takes SkipDir for a directory as done.
