@@ -9,8 +9,13 @@
 package part
 
 import (
+	"errors"
 	"fmt"
 )
+
+// ErrNotFound says that there is no table of this format in a place. The
+// errors that wrap it say why.
+var ErrNotFound = errors.New("no partition table")
 
 // A Table is a partition table as it was found.
 type Table struct {
@@ -22,6 +27,11 @@ type Table struct {
 	Name       string // disklabel: pack name
 	SectorSize int    // bytes
 	DiskSize   int64  // bytes, as the table has it; 0 where it does not say
+	DriveType  string // disklabel: "SCSI", "vnd", "ESDI"; empty elsewhere
+	BoundStart int64  // bytes from the start of the disk: the part that partitions may use (GPT: usable range; OpenBSD: d_bstart)
+	BoundEnd   int64  // exclusive; 0 where the table does not say
+	Parent     *Entry // the partition of an outer table that this one was found in, nil for the outermost
+	ParentID   string // what people type for Parent: "p4"
 	Entries    []Entry
 	Problems   []Problem
 }
@@ -40,14 +50,19 @@ type Entry struct {
 	Container  bool   // holds other partitions and no file system of its own: extended partition, raw partition c
 	FragSize   int    // disklabel: fragment size hint in bytes, 0 if none
 	BlockSize  int    // disklabel: block size hint in bytes, 0 if none
+	Outside    bool   // reaches beyond the end of the disk: a truncated image, or nonsense
 }
 
 // End is the first byte behind the partition.
 func (e Entry) End() int64 { return e.Start + e.Size }
 
-// ID is the name people type: "p1", or a letter in a disklabel.
+// ID is the name people type: "p1", or a letter in a disklabel (a to z, then A
+// to Z, as OpenBSD names more than 26).
 func (e Entry) ID(scheme string) string {
 	if scheme == "disklabel" {
+		if e.Index >= 26 {
+			return string(rune('A' + e.Index - 26))
+		}
 		return string(rune('a' + e.Index))
 	}
 	return fmt.Sprintf("p%d", e.Index)
