@@ -1,0 +1,53 @@
+# Thin on purpose: each target is a command that one could type.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  = -s -w -X main.version=$(VERSION)
+SUDO     = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+# What the tests judge us with. The kernel is unpacked for a virtual machine,
+# not installed.
+PACKAGES = acl attr debootstrap dosfstools e2fsprogs fdisk fuse2fs fuse3 gdisk \
+	genisoimage grub-common kmod libarchive-tools libcap2-bin makefs mtools \
+	qemu-system-x86 sleuthkit squashfs-tools util-linux xorriso xz-utils zstd
+
+.PHONY: build demo test unit integration bench fuzz lint tools clean
+
+build: ## the static binary ./resflash
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o resflash ./cmd/resflash
+
+demo: build ## the main job, on an image that it makes itself
+	@integration/demo.sh
+
+test: tools build unit integration ## everything; what CI runs
+
+unit:
+	RESFLASH_STRICT=1 $(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v /integration)
+
+integration: build
+	RESFLASH_STRICT=1 $(GO) test -timeout 45m ./integration/...
+
+bench: build ## ratios against fuse2fs, the kernel and the ceilings of go-fuse
+	$(GO) run ./integration/bench
+
+FUZZTIME ?= 10m
+fuzz: ## every fuzzer for FUZZTIME
+	integration/fuzz.sh $(FUZZTIME)
+
+lint: ## formatting, vet, staticcheck, import directions
+	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	$(GO) vet ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+	$(GO) test -run TestImports ./integration
+
+tools: ## Debian packages that the tests need
+	@missing=""; for p in $(PACKAGES); do \
+		dpkg-query -W -f '$${db:Status-Abbrev}' $$p 2>/dev/null | grep -q ^ii || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+		echo "installing:$$missing"; \
+		$(SUDO) apt-get -qq update && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing; \
+	fi
+
+clean:
+	rm -rf resflash out
