@@ -1,0 +1,123 @@
+package fusefs
+
+import (
+	"io"
+	"os"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"github.com/resflash/resflash/image/vfs"
+)
+
+// spliceMin is the size from which on a read is spliced: setting up the pipe
+// costs as much as copying this many bytes.
+const spliceMin = 32 << 10
+
+// Open implements [fuse.RawFileSystem]. ENOSYS tells the kernel to open files
+// without asking, and to keep what it has cached of them.
+func (r *raw) Open(cancel <-chan struct{}, input *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if input.Flags&syscall.O_ACCMODE != syscall.O_RDONLY {
+		return fuse.EROFS
+	}
+	if r.noOpen {
+		return fuse.ENOSYS
+	}
+	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+	return fuse.OK
+}
+
+// Flush implements [fuse.RawFileSystem]. ENOSYS: do not ask again.
+func (r *raw) Flush(cancel <-chan struct{}, input *fuse.FlushIn) fuse.Status { return fuse.ENOSYS }
+
+// Fsync implements [fuse.RawFileSystem]. ENOSYS: nothing to do, ever.
+func (r *raw) Fsync(cancel <-chan struct{}, input *fuse.FsyncIn) fuse.Status { return fuse.ENOSYS }
+
+// FsyncDir implements [fuse.RawFileSystem].
+func (r *raw) FsyncDir(cancel <-chan struct{}, input *fuse.FsyncIn) fuse.Status { return fuse.ENOSYS }
+
+// Read implements [fuse.RawFileSystem].
+func (r *raw) Read(cancel <-chan struct{}, input *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+	v, ino, err := r.find(input.NodeId)
+	if err != nil {
+		return nil, r.status(err)
+	}
+	off := int64(input.Offset)
+	if off < 0 {
+		return nil, fuse.EINVAL
+	}
+	ctx := request(cancel)
+	if len(buf) >= spliceMin {
+		if f, at, n, ok := v.run(ctx, ino, off, len(buf)); ok {
+			return fuse.ReadResultFd(f.Fd(), at, n), fuse.OK
+		}
+	}
+	n, err := v.fs.ReadAt(ctx, ino, buf, off)
+	if err != nil && err != io.EOF {
+		// Not what came before the error: to the kernel a short answer is the
+		// end of the file. It asks again for the pages one by one.
+		return nil, r.status(err)
+	}
+	return fuse.ReadResultData(buf[:n]), fuse.OK
+}
+
+// run returns where the want bytes at off of a file, or those up to its end,
+// lie in one piece in a file of the host.
+func (v *volume) run(ctx request, ino vfs.Ino, off int64, want int) (f *os.File, at int64, n int, ok bool) {
+	if v.mapper == nil || v.file == nil {
+		return nil, 0, 0, false
+	}
+	devOff, length, err := v.mapper.Map(ctx, ino, off)
+	if err != nil || devOff < 0 || length <= 0 {
+		return nil, 0, 0, false
+	}
+	if length < int64(want) {
+		// Is that the end of the file, or of the extent?
+		if _, _, err := v.mapper.Map(ctx, ino, off+length); err != io.EOF {
+			return nil, 0, 0, false
+		}
+		want = int(length)
+	}
+	f, at, ok = v.file.FileRange(devOff, int64(want))
+	return f, at, want, ok
+}
+
+// Lseek implements [fuse.RawFileSystem], for SEEK_DATA and SEEK_HOLE.
+func (r *raw) Lseek(cancel <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
+	v, ino, err := r.find(in.NodeId)
+	if err != nil {
+		return r.status(err)
+	}
+	ctx := request(cancel)
+	off := int64(in.Offset)
+	if off < 0 {
+		return fuse.Status(syscall.ENXIO)
+	}
+	switch {
+	case in.Whence != unix.SEEK_DATA && in.Whence != unix.SEEK_HOLE:
+		return fuse.EINVAL
+	case v.holes == nil:
+		off, err = v.seekAll(ctx, ino, off, in.Whence)
+	case in.Whence == unix.SEEK_DATA:
+		off, err = v.holes.SeekData(ctx, ino, off)
+	default:
+		off, err = v.holes.SeekHole(ctx, ino, off)
+	}
+	out.Offset = uint64(off)
+	return r.status(err)
+}
+
+// seekAll is for file systems that know no holes: all is data.
+func (v *volume) seekAll(ctx request, ino vfs.Ino, off int64, whence uint32) (int64, error) {
+	attr, err := v.fs.Getattr(ctx, ino)
+	switch {
+	case err != nil:
+		return 0, err
+	case off >= attr.Size:
+		return 0, syscall.ENXIO
+	case whence == unix.SEEK_HOLE:
+		return attr.Size, nil
+	}
+	return off, nil
+}
