@@ -184,6 +184,9 @@ func (l *label) table(diskSize, start, size int64, flavor Flavor) (*part.Table, 
 			t.Problemf(l.entryOff(i), "partition %s, %d sectors at sector %d, is impossible", e.ID(t.Scheme), length, first)
 			continue
 		}
+		if from < origin && p.FSType == fsUnused {
+			continue // d as the whole disk
+		}
 		if from < origin {
 			t.Problemf(l.entryOff(i), "partition %s at sector %d starts before the slice at sector %d", e.ID(t.Scheme), first, origin/int64(ss))
 			continue
@@ -244,7 +247,8 @@ func isRaw(i int, p partition, flavor Flavor) bool {
 	case i == rawPart:
 		// FreeBSD lets people put a file system into c, and says so there.
 		return flavor == OpenBSD || p.FSType == fsUnused
-	case flavor == NetBSD && i == rawPart+1:
+	case i == rawPart+1:
+		// The PC ports of 386BSD and NetBSD: c is the slice, d the disk.
 		return p.FSType == fsUnused && p.Offset == 0
 	}
 	return false
