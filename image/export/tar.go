@@ -98,7 +98,7 @@ func (t *tarWriter) add(ctx context.Context, e *Entry) error {
 		h.kind = tarFIFO
 	case vfs.Socket:
 		e.LeftOut = true
-		return t.opt.problem(e.Real, errSocket)
+		return t.opt.problem(e.Real, ErrSocket)
 	default:
 		e.LeftOut = true
 		return t.opt.problem(e.Real, fmt.Errorf("file type %#o has no place in a tar archive", uint32(a.Mode.Type())))
@@ -122,8 +122,8 @@ func (t *tarWriter) add(ctx context.Context, e *Entry) error {
 	return t.file(ctx, e, h)
 }
 
-// errSocket is what becomes of a socket.
-var errSocket = errors.New("is a socket, which an archive cannot hold")
+// ErrSocket is the problem of a socket in an archive.
+var ErrSocket = errors.New("is a socket, which an archive cannot hold")
 
 func (t *tarWriter) write(p []byte) error {
 	_, err := t.Write(p)

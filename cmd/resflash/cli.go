@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+
+	"github.com/alecthomas/kong"
+)
+
+// cli is the grammar of the command line.
+type cli struct {
+	Help       helpFlag `help:"Show help."`
+	Quiet      bool     `short:"q" help:"Print no notes and no progress, only errors."`
+	SectorSize int      `placeholder:"BYTES" help:"Size of a logical sector, 512 or 4096, for images that do not say so."`
+
+	Inspect    inspectCmd    `cmd:"" help:"Show tables, volumes, slots and the operating system of an image."`
+	Ls         lsCmd         `cmd:"" help:"List files."`
+	Tree       treeCmd       `cmd:"" help:"List files as a tree."`
+	Stat       statCmd       `cmd:"" help:"Show everything that is known of a file."`
+	Cat        catCmd        `cmd:"" help:"Print the contents of files."`
+	Find       findCmd       `cmd:"" help:"Find files by name, type, size, owner, permissions or age."`
+	Du         duCmd         `cmd:"" help:"Sum up the space that directories take."`
+	Cp         cpCmd         `cmd:"" help:"Copy files out of an image."`
+	Export     exportCmd     `cmd:"" help:"Write a volume or directory as a tar archive or an mtree manifest."`
+	Hash       hashCmd       `cmd:"" help:"Print digests of images, volumes or files."`
+	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
+	HelpOn     helpCmd       `cmd:"" name:"help" help:"Show help on a command."`
+}
+
+// helpFlag is --help. It is not Kong's own because that one takes -h, which
+// ls and du need.
+type helpFlag bool
+
+// BeforeReset prints help before anything is complained about.
+func (helpFlag) BeforeReset(k *kong.Context) error {
+	if err := k.PrintUsage(false); err != nil {
+		return err
+	}
+	k.Exit(exitOK)
+	return nil
+}
+
+// helpCmd is there to be listed: run turns "help VERB" into "VERB --help".
+type helpCmd struct {
+	Command string `arg:"" optional:"" help:"The command."`
+}
+
+const description = `Look into disk images, and take files out of them, as an ordinary user.`
+
+// run is the whole program. It returns the exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	w := newWorld(stdin, stdout, stderr)
+	defer w.close()
+	switch {
+	case len(args) == 0, len(args) == 1 && args[0] == "-h":
+		args = []string{"--help"}
+	case args[0] == "help":
+		args = append(args[1:len(args):len(args)], "--help")
+	}
+	end := len(args)
+	if i := slices.Index(args, "--"); i >= 0 {
+		end = i
+	}
+	w.json = slices.Contains(args[:end], "--json")
+
+	var grammar cli
+	exited := false
+	parser, err := newParser(&grammar, w, func(int) { exited = true })
+	if err != nil {
+		panic("bug: grammar: " + err.Error())
+	}
+	verb, err := parser.Parse(args)
+	if exited {
+		// Help was printed; that something is missing then does not matter.
+		w.out.Flush()
+		return exitOK
+	}
+	if err == nil {
+		w.quiet, w.sectorSize = grammar.Quiet, grammar.SectorSize
+		verb.BindTo(ctx, (*context.Context)(nil))
+		err = verb.Run(w)
+	}
+	if ctx.Err() != nil {
+		w.out.Flush()
+		w.note("interrupted")
+		return exitInterrupted
+	}
+	if flushed := w.out.Flush(); err == nil {
+		err = flushed
+	}
+	if err == nil {
+		err = w.done()
+	}
+	if silent := (reported{}); err != nil && !errors.As(err, &silent) {
+		w.report(err)
+	}
+	return exitCode(err)
+}
+
+func newParser(grammar *cli, w *world, exit func(int)) (*kong.Kong, error) {
+	return kong.New(grammar,
+		kong.Name("resflash"),
+		kong.Description(description),
+		kong.NoDefaultHelp(),
+		kong.Writers(w.out, w.stderr),
+		kong.Exit(exit),
+		// find --perm -4000 and --size -10k are values, not flags.
+		kong.WithHyphenPrefixedParameters(true),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.Bind(w),
+		kong.PostBuild(func(k *kong.Kong) error {
+			for _, f := range k.Model.Flags {
+				if f.Name == "help" {
+					k.Model.HelpFlag = f
+				}
+			}
+			return nil
+		}),
+	)
+}
