@@ -227,8 +227,8 @@ func makeTree(t testing.TB, bs, fs int64) string {
 		write(path("names", strings.Repeat("l", n)), nil)
 	}
 	mkdir(path("many"))
-	for i := range 1200 {
-		write(path("many", fmt.Sprintf("file-%05d", i)), nil)
+	for i := range 700 {
+		write(path("many", fmt.Sprintf("file-%05d-of-many", i)), nil)
 	}
 	deep := path("deep")
 	mkdir(deep)

@@ -100,7 +100,7 @@ func compareWithSource(t *testing.T, f *FS, dir string) {
 	}))
 	many, err := tree.Resolve(ctx, "/many")
 	require.NoError(t, err)
-	_, err = f.Lookup(ctx, many.Ino, "file-03000")
+	_, err = f.Lookup(ctx, many.Ino, "file-00700-of-many")
 	assert.ErrorIs(t, err, syscall.ENOENT, "in an indexed directory")
 }
 
