@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/alecthomas/kong"
 )
@@ -25,6 +27,8 @@ type cli struct {
 	Cp         cpCmd         `cmd:"" help:"Copy files out of an image."`
 	Export     exportCmd     `cmd:"" help:"Write a volume or directory as a tar archive or an mtree manifest."`
 	Hash       hashCmd       `cmd:"" help:"Print digests of images, volumes or files."`
+	Mount      mountCmd      `cmd:"" help:"Mount an image for reading."`
+	Umount     umountCmd     `cmd:"" help:"End a mount."`
 	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	HelpOn     helpCmd       `cmd:"" name:"help" help:"Show help on a command."`
@@ -83,7 +87,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		verb.BindTo(ctx, (*context.Context)(nil))
 		err = verb.Run(w)
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && !w.signalIsEnd {
 		w.out.Flush()
 		w.note("interrupted")
 		return exitInterrupted
@@ -100,6 +104,22 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return exitCode(err)
 }
 
+// printHelp prints arguments and flags first, and then the long text of a verb
+// as it was written: examples must not be wrapped.
+func printHelp(options kong.HelpOptions, k *kong.Context) error {
+	node := k.Selected()
+	if node == nil {
+		return kong.DefaultHelpPrinter(options, k)
+	}
+	detail := node.Detail
+	node.Detail = ""
+	if err := kong.DefaultHelpPrinter(options, k); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(k.Stdout, "\n%s\n", strings.ReplaceAll(strings.Trim(detail, "\n"), "\t", "    "))
+	return err
+}
+
 func newParser(grammar *cli, w *world, exit func(int)) (*kong.Kong, error) {
 	return kong.New(grammar,
 		kong.Name("resflash"),
@@ -109,6 +129,7 @@ func newParser(grammar *cli, w *world, exit func(int)) (*kong.Kong, error) {
 		kong.Exit(exit),
 		// find --perm -4000 and --size -10k are values, not flags.
 		kong.WithHyphenPrefixedParameters(true),
+		kong.Help(printHelp),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.Bind(w),
 		kong.PostBuild(func(k *kong.Kong) error {

@@ -15,11 +15,11 @@ import (
 )
 
 type cpCmd struct {
-	Recursive bool     `short:"r" aliases:"archive" help:"Directories with everything in them, and symbolic links as they are. Also --archive."`
-	Archive   bool     `short:"a" hidden:"" name:"a"`
+	Recursive bool     `short:"r" help:"Directories with everything in them, and symbolic links as they are."`
+	Archive   bool     `short:"a" help:"The same as -r."`
 	NoClobber bool     `short:"n" help:"Leave files alone that exist; each is an error."`
 	NoOwner   bool     `help:"Do not give copies their owners even when root."`
-	Paths     []string `arg:"" name:"source... dest" help:"IMAGE:/path or IMAGE:VOLUME:/path, and in the end a file or directory of the host."`
+	Paths     []string `arg:"" name:"path" help:"IMAGE:/path or IMAGE:VOLUME:/path, and in the end a file or directory of the host."`
 }
 
 // Help is the long help text.

@@ -28,6 +28,8 @@ type world struct {
 	disks      map[string]*image.Disk
 	names      map[*image.Volume]*ownerNames
 	failure    int // exit code of the errors so far
+
+	signalIsEnd bool // a signal is how this verb ends: no failure
 }
 
 func newWorld(stdin io.Reader, stdout, stderr io.Writer) *world {
