@@ -1,0 +1,34 @@
+package image
+
+import (
+	"github.com/resflash/resflash/image/ext4"
+	"github.com/resflash/resflash/image/fat"
+	"github.com/resflash/resflash/image/ffs"
+	"github.com/resflash/resflash/image/iso9660"
+	"github.com/resflash/resflash/image/vfs"
+)
+
+// drivers are the file systems that can be opened, in the order in which they
+// are tried. The order matters only where one format leaves room for remains of
+// another: FFS, ext4 and ISO 9660 keep their hands off the first sector, where
+// the boot sector of a FAT file system that was there before may survive. So
+// FAT comes last.
+var drivers = []*vfs.Driver{
+	&ffs.Driver,
+	&ext4.Driver,
+	&iso9660.Driver,
+	&fat.Driver,
+}
+
+// Drivers returns the table of file systems that can be opened.
+func Drivers() []*vfs.Driver { return drivers }
+
+// driver returns the driver called name.
+func driver(name string) *vfs.Driver {
+	for _, d := range drivers {
+		if d.Name == name {
+			return d
+		}
+	}
+	panic("bug: no driver " + name)
+}
