@@ -1,0 +1,178 @@
+package ext4
+
+import (
+	"context"
+	"io"
+	"syscall"
+
+	"github.com/resflash/resflash/image/ext4/ondisk"
+	"github.com/resflash/resflash/image/vfs"
+)
+
+// file reads the inode of a regular file whose contents can be read.
+func (fs *FS) file(ino vfs.Ino, in *inode) error {
+	if err := fs.readInode(ino, in); err != nil {
+		return err
+	}
+	switch {
+	case in.mode().IsDir():
+		return syscall.EISDIR
+	case !in.mode().IsRegular():
+		return syscall.EINVAL
+	}
+	return in.readable()
+}
+
+// readable refuses contents that are not there in plain.
+func (in *inode) readable() error {
+	switch {
+	case in.has(ondisk.FlEncrypt):
+		return &vfs.NotSupportedError{What: "encrypted file, " + in.name(), Off: in.off}
+	case in.has(ondisk.FlCompressed):
+		return &vfs.NotSupportedError{What: "compressed file, " + in.name(), Off: in.off}
+	}
+	return nil
+}
+
+// ReadAt reads the contents of a regular file. What lies together on the
+// device is read at once, straight into p.
+func (fs *FS) ReadAt(ctx context.Context, ino vfs.Ino, p []byte, off int64) (int, error) {
+	var in inode
+	if err := fs.file(ino, &in); err != nil {
+		return 0, err
+	}
+	if off < 0 {
+		return 0, syscall.EINVAL
+	}
+	if off >= in.size {
+		return 0, io.EOF
+	}
+	short := false
+	if int64(len(p)) > in.size-off {
+		p, short = p[:in.size-off], true
+	}
+	n, err := fs.readData(ctx, &in, p, off)
+	if err == nil && short {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// readData fills p from the blocks or the inline data of in.
+//
+// Requires off+len(p) <= in.size.
+func (fs *FS) readData(ctx context.Context, in *inode, p []byte, off int64) (int, error) {
+	if in.has(ondisk.FlInlineData) {
+		data, err := fs.inlineData(in)
+		if err != nil {
+			return 0, err
+		}
+		return copy(p, data[off:]), nil
+	}
+	m := fs.mapper(in)
+	done := 0
+	for done < len(p) {
+		if err := ctx.Err(); err != nil {
+			return done, err
+		}
+		at := off + int64(done)
+		lblk, skip := uint64(at/fs.blockSize), at%fs.blockSize
+		left := int64(len(p) - done)
+		r, err := m.run(lblk, uint64((skip+left+fs.blockSize-1)/fs.blockSize))
+		if err != nil {
+			return done, err
+		}
+		piece := p[done : done+int(min(int64(r.n)*fs.blockSize-skip, left))]
+		if r.start == 0 {
+			clear(piece)
+		} else if err := devRead(fs.dev, piece, int64(r.start)*fs.blockSize+skip); err != nil {
+			return done, err
+		}
+		done += len(piece)
+	}
+	return done, nil
+}
+
+// Map implements [vfs.Mapper]. Blocks that the journal holds a newer copy of
+// are where that copy is.
+func (fs *FS) Map(ctx context.Context, ino vfs.Ino, off int64) (devOff, n int64, err error) {
+	var in inode
+	if err := fs.file(ino, &in); err != nil {
+		return 0, 0, err
+	}
+	if off < 0 {
+		return 0, 0, syscall.EINVAL
+	}
+	if off >= in.size {
+		return 0, 0, io.EOF
+	}
+	left := in.size - off
+	if in.has(ondisk.FlInlineData) {
+		return -1, left, nil
+	}
+	lblk, skip := uint64(off/fs.blockSize), off%fs.blockSize
+	m := fs.mapper(&in)
+	r, err := m.run(lblk, uint64((skip+left+fs.blockSize-1)/fs.blockSize))
+	if err != nil {
+		return 0, 0, err
+	}
+	n = min(int64(r.n)*fs.blockSize-skip, left)
+	if r.start == 0 {
+		return -1, n, nil
+	}
+	devOff = int64(r.start)*fs.blockSize + skip
+	if fs.over != nil {
+		devOff, n = fs.over.locate(devOff, n)
+	}
+	return devOff, n, nil
+}
+
+// SeekData implements [vfs.HoleSeeker]. Blocks that are allocated but not
+// written are holes, as they are to Linux unless it has newer data in memory.
+func (fs *FS) SeekData(ctx context.Context, ino vfs.Ino, off int64) (int64, error) {
+	at, size, err := fs.seek(ctx, ino, off, true)
+	if err == nil && at >= size {
+		err = syscall.ENXIO
+	}
+	return at, err
+}
+
+// SeekHole implements [vfs.HoleSeeker].
+func (fs *FS) SeekHole(ctx context.Context, ino vfs.Ino, off int64) (int64, error) {
+	at, size, err := fs.seek(ctx, ino, off, false)
+	return min(at, size), err
+}
+
+// seek returns the first offset from off on that is data or not, or any
+// offset at or behind the end of the file.
+func (fs *FS) seek(ctx context.Context, ino vfs.Ino, off int64, data bool) (at, size int64, err error) {
+	var in inode
+	if err := fs.file(ino, &in); err != nil {
+		return 0, 0, err
+	}
+	if off < 0 || off >= in.size {
+		return 0, in.size, syscall.ENXIO
+	}
+	if in.has(ondisk.FlInlineData) {
+		if data {
+			return off, in.size, nil
+		}
+		return in.size, in.size, nil
+	}
+	m := fs.mapper(&in)
+	for step := 0; off < in.size; step++ {
+		if err := checkpoint(ctx, step); err != nil {
+			return 0, in.size, err
+		}
+		lblk := uint64(off / fs.blockSize)
+		r, err := m.run(lblk, fileBlocks)
+		if err != nil {
+			return 0, in.size, err
+		}
+		if data == (r.start != 0) {
+			return off, in.size, nil
+		}
+		off = int64(lblk+r.n) * fs.blockSize
+	}
+	return off, in.size, nil
+}

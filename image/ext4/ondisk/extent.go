@@ -1,0 +1,79 @@
+package ondisk
+
+// ExtentMagic is ExtentHeader.Magic.
+const ExtentMagic = 0xF30A
+
+// Sizes in bytes of an extent header, and of each entry behind it.
+const (
+	ExtentHeaderSize = 12
+	ExtentEntrySize  = 12
+)
+
+// MaxExtentDepth is the deepest extent tree there can be
+// (EXT4_MAX_EXTENT_DEPTH).
+const MaxExtentDepth = 5
+
+// maxInitLen is the longest written extent (EXT_INIT_MAX_LEN); a longer
+// ee_len marks an unwritten one.
+const maxInitLen = 1 << 15
+
+// ExtentHeader is struct ext4_extent_header.
+type ExtentHeader struct {
+	Magic   uint16 // eh_magic
+	Entries uint16 // eh_entries: in use
+	Max     uint16 // eh_max: room
+	Depth   uint16 // eh_depth: 0 for a leaf
+}
+
+// DecodeExtentHeader decodes the header at the start of b.
+func DecodeExtentHeader(b []byte) ExtentHeader {
+	return ExtentHeader{
+		Magic:   le.Uint16(b[0:]),
+		Entries: le.Uint16(b[2:]),
+		Max:     le.Uint16(b[4:]),
+		Depth:   le.Uint16(b[6:]),
+	}
+}
+
+// Extent is struct ext4_extent: blocks that lie together.
+type Extent struct {
+	Block     uint32 // ee_block: first block of the file
+	Len       uint32 // ee_len: blocks
+	Start     uint64 // ee_start: first block of the device
+	Unwritten bool   // allocated, but reads as zeros
+}
+
+// DecodeExtent decodes the entry i of the leaf b, header included.
+func DecodeExtent(b []byte, i int) Extent {
+	e := b[ExtentHeaderSize+i*ExtentEntrySize:]
+	x := Extent{
+		Block: le.Uint32(e[0:]),
+		Len:   uint32(le.Uint16(e[4:])),
+		Start: uint64(le.Uint32(e[8:])) | uint64(le.Uint16(e[6:]))<<32,
+	}
+	if x.Len > maxInitLen {
+		x.Len -= maxInitLen
+		x.Unwritten = true
+	}
+	return x
+}
+
+// DecodeExtentIndex decodes the entry i of the index node b (struct
+// ext4_extent_idx): the first block of the file below it, and the block of
+// the device that holds the next node.
+func DecodeExtentIndex(b []byte, i int) (block uint32, leaf uint64) {
+	e := b[ExtentHeaderSize+i*ExtentEntrySize:]
+	return le.Uint32(e[0:]), uint64(le.Uint32(e[4:])) | uint64(le.Uint16(e[8:]))<<32
+}
+
+// ExtentEntryBlock is the first block of the file of entry i, leaf or index.
+func ExtentEntryBlock(b []byte, i int) uint32 {
+	return le.Uint32(b[ExtentHeaderSize+i*ExtentEntrySize:])
+}
+
+// ExtentTail returns the checksum behind the entries of the node b with room
+// for max entries (struct ext4_extent_tail), and what it should be.
+func ExtentTail(inodeSeed uint32, b []byte, max uint16) (got, want uint32) {
+	end := ExtentHeaderSize + int(max)*ExtentEntrySize
+	return le.Uint32(b[end:]), CRC32C(inodeSeed, b[:end])
+}

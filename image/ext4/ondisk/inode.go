@@ -1,0 +1,170 @@
+package ondisk
+
+import "time"
+
+// Inode numbers with a meaning.
+const (
+	RootIno    = 2 // EXT4_ROOT_INO
+	ResizeIno  = 7
+	JournalIno = 8
+	// FirstInoOld is the first inode for files in revision 0.
+	FirstInoOld = 11
+)
+
+// Sizes in bytes.
+const (
+	InodeSizeOld = 128 // EXT4_GOOD_OLD_INODE_SIZE: the part that every inode has
+	BlockLen     = 60  // i_block
+)
+
+// Inode.Flags
+const (
+	FlCompressed = 0x00000004 // EXT4_COMPR_FL
+	FlImmutable  = 0x00000010 // EXT4_IMMUTABLE_FL
+	FlAppend     = 0x00000020 // EXT4_APPEND_FL
+	FlNoDump     = 0x00000040 // EXT4_NODUMP_FL
+	FlEncrypt    = 0x00000800 // EXT4_ENCRYPT_FL
+	FlIndex      = 0x00001000 // EXT4_INDEX_FL: hash-indexed directory
+	FlHugeFile   = 0x00040000 // EXT4_HUGE_FILE_FL: i_blocks counts file system blocks
+	FlExtents    = 0x00080000 // EXT4_EXTENTS_FL
+	FlVerity     = 0x00100000 // EXT4_VERITY_FL
+	FlEAInode    = 0x00200000 // EXT4_EA_INODE_FL: holds a large attribute value
+	FlInlineData = 0x10000000 // EXT4_INLINE_DATA_FL
+	FlCasefold   = 0x40000000 // EXT4_CASEFOLD_FL
+)
+
+// Inode is struct ext4_inode with its halves put together and the fields that
+// only some sizes of inode have, zero where they are missing.
+type Inode struct {
+	Mode       uint16
+	Links      uint16
+	UID, GID   uint32
+	Size       uint64 // i_size_lo and i_size_high; the latter means something in files and large directories only
+	SizeLo     uint32
+	Blocks     uint64 // i_blocks_lo and l_i_blocks_high, in units of 512 bytes or of blocks
+	BlocksLo   uint32
+	Flags      uint32
+	Generation uint32
+	FileACL    uint64 // block of extended attributes
+	FileACLLo  uint32
+	Dtime      uint32
+	ExtraIsize uint16 // bytes in use behind the first 128; 0 in inodes of 128 bytes
+	Checksum   uint32 // i_checksum_lo, i_checksum_hi
+	HasHi      bool   // Checksum has its upper half
+	HasCrtime  bool
+	Atime      Time
+	Ctime      Time
+	Mtime      Time
+	Crtime     Time
+	Version    uint64
+	ProjID     uint32
+	Block      [BlockLen]byte // i_block: extents, block pointers, link target, device number or data
+}
+
+// Time is a time stamp: signed seconds, and the extra word with nanoseconds
+// and two more bits of seconds.
+type Time struct {
+	Sec   uint32
+	Extra uint32
+}
+
+// Time returns t as a time (ext4_decode_extra_time).
+func (t Time) Time() time.Time {
+	return time.Unix(int64(int32(t.Sec))+int64(t.Extra&3)<<32, int64(t.Extra>>2)).UTC()
+}
+
+// DecodeInode decodes the inode in b, which is as long as inodes are in this
+// file system: at least InodeSizeOld bytes. Fields beyond i_extra_isize stay
+// zero; an i_extra_isize beyond the inode is for the caller to refuse.
+//
+//	00 mode (16)  02 uid  04 size  08 atime  0c ctime  10 mtime  14 dtime
+//	18 gid (16)  1a links (16)  1c blocks  20 flags  24 version  28 block[15]
+//	64 generation  68 file acl  6c size high  70 (obsolete)
+//	74 blocks high (16)  76 file acl high (16)  78 uid high (16)
+//	7a gid high (16)  7c checksum (16)  7e (reserved)
+//	80 extra isize (16)  82 checksum high (16)  84 ctime extra  88 mtime extra
+//	8c atime extra  90 crtime  94 crtime extra  98 version high  9c projid
+func DecodeInode(b []byte, in *Inode) {
+	_ = b[InodeSizeOld-1]
+	*in = Inode{
+		Mode:       le.Uint16(b[0x00:]),
+		Links:      le.Uint16(b[0x1A:]),
+		UID:        uint32(le.Uint16(b[0x02:])) | uint32(le.Uint16(b[0x78:]))<<16,
+		GID:        uint32(le.Uint16(b[0x18:])) | uint32(le.Uint16(b[0x7A:]))<<16,
+		SizeLo:     le.Uint32(b[0x04:]),
+		BlocksLo:   le.Uint32(b[0x1C:]),
+		Flags:      le.Uint32(b[0x20:]),
+		Generation: le.Uint32(b[0x64:]),
+		FileACLLo:  le.Uint32(b[0x68:]),
+		Dtime:      le.Uint32(b[0x14:]),
+		Checksum:   uint32(le.Uint16(b[0x7C:])),
+		Atime:      Time{Sec: le.Uint32(b[0x08:])},
+		Ctime:      Time{Sec: le.Uint32(b[0x0C:])},
+		Mtime:      Time{Sec: le.Uint32(b[0x10:])},
+		Version:    uint64(le.Uint32(b[0x24:])),
+		Block:      [BlockLen]byte(b[0x28:]),
+	}
+	in.Size = uint64(in.SizeLo) | uint64(le.Uint32(b[0x6C:]))<<32
+	in.Blocks = uint64(in.BlocksLo) | uint64(le.Uint16(b[0x74:]))<<32
+	in.FileACL = uint64(in.FileACLLo) | uint64(le.Uint16(b[0x76:]))<<32
+	if len(b) < InodeSizeOld+4 {
+		return
+	}
+	in.ExtraIsize = le.Uint16(b[0x80:])
+	end := min(InodeSizeOld+int(in.ExtraIsize), len(b))
+	if end >= 0x84 {
+		in.Checksum |= uint32(le.Uint16(b[0x82:])) << 16
+		in.HasHi = true
+	}
+	if end >= 0x88 {
+		in.Ctime.Extra = le.Uint32(b[0x84:])
+	}
+	if end >= 0x8C {
+		in.Mtime.Extra = le.Uint32(b[0x88:])
+	}
+	if end >= 0x90 {
+		in.Atime.Extra = le.Uint32(b[0x8C:])
+	}
+	if end >= 0x94 {
+		in.Crtime.Sec = le.Uint32(b[0x90:])
+		in.HasCrtime = true
+	}
+	if end >= 0x98 {
+		in.Crtime.Extra = le.Uint32(b[0x94:])
+	}
+	if end >= 0x9C {
+		in.Version |= uint64(le.Uint32(b[0x98:])) << 32
+	}
+	if end >= 0xA0 {
+		in.ProjID = le.Uint32(b[0x9C:])
+	}
+}
+
+// InodeSeed is what the checksums of an inode and of its directory and extent
+// blocks start from.
+func InodeSeed(seed, ino, generation uint32) uint32 {
+	return CRC32C32(CRC32C32(seed, ino), generation)
+}
+
+// InodeChecksum computes the checksum of the inode in b from its seed
+// (ext4_inode_csum). Without an upper half (hasHi), only the lower 16 bits
+// count.
+func InodeChecksum(inodeSeed uint32, b []byte, hasHi bool) uint32 {
+	var zero [2]byte
+	crc := CRC32C(inodeSeed, b[:0x7C])
+	crc = CRC32C(crc, zero[:])
+	crc = CRC32C(crc, b[0x7E:InodeSizeOld])
+	if len(b) > InodeSizeOld {
+		if hasHi {
+			crc = CRC32C(crc, b[InodeSizeOld:0x82])
+			crc = CRC32C(crc, zero[:])
+			crc = CRC32C(crc, b[0x84:])
+		} else {
+			crc = CRC32C(crc, b[InodeSizeOld:])
+		}
+	}
+	if !hasHi {
+		crc &= 0xFFFF
+	}
+	return crc
+}
