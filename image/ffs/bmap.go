@@ -11,7 +11,7 @@ import (
 const hole = -1
 
 // mapWork bounds the pointers that one call of extent looks at: enough to map
-// 64 MiB in blocks of 16K, and little enough for one FUSE request.
+// 64 MiB in blocks of 16K at once, and little enough for one FUSE request.
 const mapWork = 4096
 
 // run finds what file block lbn is: the address of its first fragment, or 0
@@ -46,13 +46,13 @@ func (f *FS) run(in *inode, lbn int64, work int) (addr, blocks int64, err error)
 			return 0, 0, err
 		}
 		span /= g.nindir
-		i := rel / span
-		if level == 1 {
-			addr, blocks = f.scanIndirect(b[i*int64(g.version.PointerSize()):], work)
-			return addr, blocks, nil
-		}
-		addr = g.version.Pointer(g.order, b[i*int64(g.version.PointerSize()):])
+		b = b[rel/span*int64(g.version.PointerSize()):]
 		rel %= span
+		addr = g.version.Pointer(g.order, b)
+		if level == 1 || addr == 0 {
+			addr, n := f.scanIndirect(b, work)
+			return addr, n*span - rel, nil
+		}
 	}
 }
 

@@ -9,9 +9,6 @@ import (
 	"github.com/resflash/resflash/image/vfs"
 )
 
-// mapWant is how far Map looks ahead, in bytes.
-const mapWant = 64 << 20
-
 // open reads the inode of a file whose contents are wanted.
 func (f *FS) open(ino vfs.Ino, in *inode) error {
 	if err := f.read(ino, in); err != nil {
@@ -86,7 +83,7 @@ func (f *FS) Map(_ context.Context, ino vfs.Ino, off int64) (devOff, n int64, er
 	if off >= in.size {
 		return 0, 0, io.EOF
 	}
-	return f.extent(&in, off, mapWant)
+	return f.extent(&in, off, in.size-off)
 }
 
 // SeekData implements [vfs.HoleSeeker].
@@ -109,15 +106,16 @@ func (f *FS) seek(ctx context.Context, ino vfs.Ino, off int64, wantHole bool) (i
 		return 0, syscall.ENXIO
 	}
 	// Indirect blocks that point at each other can make a file of a few blocks
-	// look endless. No honest file takes more steps than there are blocks.
-	for steps := f.geo.frags; off < in.size; steps-- {
+	// look endless. An honest file has one step for every data block at most,
+	// and for an indirect block as many as it takes to look at its pointers.
+	for steps := 8*f.geo.frags + 64; off < in.size; steps-- {
 		if steps == 0 {
 			return 0, in.corrupt("its block map has more pieces than the file system has fragments")
 		}
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		at, n, err := f.extent(&in, off, mapWant)
+		at, n, err := f.extent(&in, off, in.size-off)
 		if err != nil {
 			return 0, err
 		}
