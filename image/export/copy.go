@@ -165,7 +165,7 @@ func (c *copier) make(ctx context.Context, e *Entry, name string) error {
 	if e.First != "" {
 		// The start is at level 1 if it is a directory, and then all paths
 		// are relative to it; otherwise there is only one file.
-		return top.linkTo(c.stack[1].dir, e.First, name, c.opt.NoClobber)
+		return top.linkTo(c.stack[1].dir, e.First, name, c.placing(a))
 	}
 	switch a.Mode.Type() {
 	case vfs.Regular:
@@ -190,7 +190,7 @@ func (c *copier) make(ctx context.Context, e *Entry, name string) error {
 
 // special makes something without contents.
 func (c *copier) special(d *hostDir, name string, a *vfs.Attr, mk func(tmp string) error) error {
-	return d.place(name, func(tmp string) error {
+	return d.place(name, c.placing(a), func(tmp string) error {
 		if err := mk(tmp); err != nil {
 			return err
 		}
@@ -199,12 +199,16 @@ func (c *copier) special(d *hostDir, name string, a *vfs.Attr, mk func(tmp strin
 			return err
 		}
 		return nil
-	}, c.opt.NoClobber)
+	})
+}
+
+func (c *copier) placing(a *vfs.Attr) placing {
+	return placing{keep: c.opt.NoClobber, link: a.Mode.IsSymlink()}
 }
 
 // file copies a regular file, holes as holes.
 func (c *copier) file(ctx context.Context, e *Entry, d *hostDir, name string) error {
-	return d.place(name, func(tmp string) error {
+	return d.place(name, c.placing(&e.Attr), func(tmp string) error {
 		fd, err := unix.Openat(d.fd, tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 		if err != nil {
 			return err
@@ -221,7 +225,7 @@ func (c *copier) file(ctx context.Context, e *Entry, d *hostDir, name string) er
 			return hostError(err)
 		}
 		return nil
-	}, c.opt.NoClobber)
+	})
 }
 
 func (c *copier) fill(ctx context.Context, f *os.File, e *Entry, d *hostDir) error {

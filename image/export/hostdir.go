@@ -42,8 +42,10 @@ func (d *hostDir) close() { unix.Close(d.fd) }
 // errCollision is two names of an image that the host takes for one.
 var errCollision = errors.New("another file of the image has this name already (does the host's file system fold case?)")
 
-// replaceable says why name cannot be replaced, or nil if it can (or is not there).
-func (d *hostDir) replaceable(name string) error {
+// replaceable says why name cannot be replaced, or nil if it can (or is not
+// there). Only a link replaces a link: a file where the user has a link to
+// another place is most likely not what they want.
+func (d *hostDir) replaceable(name string, link bool) error {
 	var st unix.Stat_t
 	err := unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
 	if err == unix.ENOENT {
@@ -57,6 +59,9 @@ func (d *hostDir) replaceable(name string) error {
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFLNK:
+		if link {
+			return nil
+		}
 		return errors.New("there is a symbolic link of that name on the host; not replaced, not followed")
 	case unix.S_IFDIR:
 		return syscall.EISDIR
@@ -87,18 +92,24 @@ func temp(try func(name string) error) (string, error) {
 	return "", unix.EEXIST
 }
 
+// placing says what may be in the way of a new file.
+type placing struct {
+	keep bool // nothing is replaced
+	link bool // the file is a symbolic link
+}
+
 // place makes a file with make under a temporary name, and gives it its own
 // name when it is complete: an interrupted copy leaves nothing half done.
-func (d *hostDir) place(name string, make func(temp string) error, keep bool) error {
+func (d *hostDir) place(name string, how placing, make func(temp string) error) error {
 	// Asked before as well as after, so as not to copy in vain.
-	if err := d.free(name, keep); err != nil {
+	if err := d.free(name, how); err != nil {
 		return err
 	}
 	tmp, err := temp(make)
 	if err != nil {
 		return err
 	}
-	if err := d.rename(tmp, name, keep); err != nil {
+	if err := d.rename(tmp, name, how); err != nil {
 		unix.Unlinkat(d.fd, tmp, 0)
 		return err
 	}
@@ -106,22 +117,22 @@ func (d *hostDir) place(name string, make func(temp string) error, keep bool) er
 }
 
 // free says whether a file may be put at name.
-func (d *hostDir) free(name string, keep bool) error {
-	if keep {
+func (d *hostDir) free(name string, how placing) error {
+	if how.keep {
 		var st unix.Stat_t
 		if unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
 			return syscall.EEXIST
 		}
 	}
-	return d.replaceable(name)
+	return d.replaceable(name, how.link)
 }
 
-func (d *hostDir) rename(tmp, name string, keep bool) error {
+func (d *hostDir) rename(tmp, name string, how placing) error {
 	err := unix.Renameat2(d.fd, tmp, d.fd, name, unix.RENAME_NOREPLACE)
 	switch err {
 	case unix.EEXIST, unix.EINVAL, unix.ENOSYS:
 		// There is something, or this file system cannot tell.
-		if err := d.free(name, keep); err != nil {
+		if err := d.free(name, how); err != nil {
 			return err
 		}
 		return unix.Renameat(d.fd, tmp, d.fd, name)
@@ -161,7 +172,7 @@ func (d *hostDir) enter(name string) (*hostDir, error) {
 
 // linkTo makes name in d another name of the file rel below root. No component
 // of rel may be a symbolic link.
-func (d *hostDir) linkTo(root *hostDir, rel, name string, keep bool) error {
+func (d *hostDir) linkTo(root *hostDir, rel, name string, how placing) error {
 	from := root.fd
 	if dir := path.Dir(rel); dir != "." {
 		fd, err := unix.Openat2(root.fd, dir, &unix.OpenHow{
@@ -174,9 +185,9 @@ func (d *hostDir) linkTo(root *hostDir, rel, name string, keep bool) error {
 		defer unix.Close(fd)
 		from = fd
 	}
-	return d.place(name, func(tmp string) error {
+	return d.place(name, how, func(tmp string) error {
 		return unix.Linkat(from, path.Base(rel), d.fd, tmp, 0)
-	}, keep)
+	})
 }
 
 // timespecs are the access and modification times of a as utimensat(2) takes

@@ -27,9 +27,11 @@ const (
 	maxRuns = 1 << 18
 )
 
-// Runs returns the parts of a regular file that hold data, in order. What lies
-// between them and behind the last is holes, which read as zeros. A file
-// system that knows of no holes gives one run.
+// Runs returns the parts of a regular file that hold data, in order. They
+// begin and end at multiples of 512 bytes, or at the end of the file: GNU tar
+// reads the runs of a sparse file in whole blocks. What lies between them and
+// behind the last is holes, which read as zeros. A file system that knows of
+// no holes gives one run.
 func Runs(ctx context.Context, fsys vfs.FS, attr vfs.Attr) ([]Run, error) {
 	if attr.Size <= 0 {
 		return nil, nil
@@ -60,7 +62,9 @@ func Runs(ctx context.Context, fsys vfs.FS, attr vfs.Attr) ([]Run, error) {
 		if data >= attr.Size {
 			break
 		}
-		hole = min(hole, attr.Size)
+		hole = min(hole, attr.Size) // before it is rounded up: it may be the largest int64
+		pos = hole
+		data, hole = data&^(tarBlock-1), min(hole+padding(hole), attr.Size)
 		switch last := len(runs) - 1; {
 		case last >= 0 && data-runs[last].End() < minHole:
 			runs[last].Len = hole - runs[last].Off
@@ -70,7 +74,6 @@ func Runs(ctx context.Context, fsys vfs.FS, attr vfs.Attr) ([]Run, error) {
 		default:
 			runs = append(runs, Run{data, hole - data})
 		}
-		pos = hole
 	}
 	return runs, nil
 }
