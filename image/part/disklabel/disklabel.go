@@ -55,6 +55,9 @@ func Read(dev blockio.Device, start, size int64, flavor Flavor) (*part.Table, er
 		return nil, fmt.Errorf("disklabel: %w: bytes %d to %d are not on the disk", part.ErrNotFound, start, start+size)
 	}
 	size = min(size, dev.Size()-start)
+	if size < headerBytes+entryBytes {
+		return nil, fmt.Errorf("disklabel: %w: the slice has only %d bytes", part.ErrNotFound, size)
+	}
 	window, err := blockio.ReadFull(dev, start, int(min(size, windowBytes)))
 	if err != nil {
 		return nil, fmt.Errorf("read disklabel at byte %d: %w", start, err)
