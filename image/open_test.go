@@ -177,6 +177,17 @@ func TestTruncatedImageSaysSo(t *testing.T) {
 	assert.ErrorContains(t, err, "the image ends 13631488 bytes before the partition does: it is truncated")
 }
 
+func TestPartitionBehindTheEndOfATruncatedImageIsNotEmpty(t *testing.T) {
+	name := disk(t, 32*mib, "label: dos\nstart=2048,size=8192,type=83\nstart=16384,size=8192,type=83\n")
+	require.NoError(t, os.Truncate(name, 6*mib))
+	d := open(t, name)
+	_, err := d.Partitions()[1].Volume(ctx)
+	var corrupt *vfs.CorruptError
+	require.ErrorAs(t, err, &corrupt)
+	assert.Equal(t, int64(8*mib), corrupt.Off)
+	assert.Equal(t, image.KindUnknown, d.Partitions()[1].Content.Kind)
+}
+
 func TestHybridISOIsOneVolume(t *testing.T) {
 	testtool.Need(t, "xorriso")
 	name := filepath.Join(t.TempDir(), "hybrid.iso")

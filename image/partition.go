@@ -63,6 +63,11 @@ func (p *Partition) recognise() {
 		panic("bug: partition section: " + err.Error())
 	}
 	p.dev = dev
+	if dev.Size() == 0 && p.Size > 0 {
+		p.Content = Content{Kind: KindUnknown, Err: vfs.Corruptf(p.Start, "partition "+p.ID,
+			"lies behind the end of the image, which is truncated to %d bytes", size)}
+		return
+	}
 	p.Content = recognise(dev, p.Entry)
 }
 
