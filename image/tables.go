@@ -43,7 +43,7 @@ func readTables(ctx context.Context, dev blockio.Device) ([]*part.Table, error) 
 		case errors.Is(labelErr, part.ErrNotFound):
 		case len(tables) > 0:
 			if damaged(labelErr) {
-				problem(tables[0], 0, labelErr)
+				problem(tables[0], 0, "", labelErr)
 			}
 		case err == nil:
 			err = labelErr
@@ -89,7 +89,7 @@ func outerTables(ctx context.Context, dev blockio.Device) ([]*part.Table, error)
 		return []*part.Table{g}, nil
 	case g == nil:
 		if m.Flavor != "" {
-			problem(m, int64(m.SectorSize), gptErr)
+			problem(m, int64(m.SectorSize), "", gptErr)
 		}
 		return []*part.Table{m}, nil
 	case m.Flavor == "" && len(m.Entries) == 0 && g.Source == "primary":
@@ -127,7 +127,7 @@ func innerLabels(ctx context.Context, dev blockio.Device, t *part.Table) ([]*par
 		label, err := disklabel.Read(dev, e.Start, e.Size, flavor)
 		if err != nil {
 			if !errors.Is(err, part.ErrNotFound) {
-				problem(t, e.Start, fmt.Errorf("partition %s: %w", e.ID(t.Scheme), err))
+				problem(t, e.Start, "partition "+e.ID(t.Scheme)+": ", err)
 			}
 			continue
 		}
@@ -175,12 +175,13 @@ func damaged(err error) bool {
 }
 
 // problem turns an error into a problem of the table t.
-func problem(t *part.Table, off int64, err error) {
+func problem(t *part.Table, off int64, prefix string, err error) {
 	var corrupt *vfs.CorruptError
 	if errors.As(err, &corrupt) {
-		off = corrupt.Off
+		t.Problemf(corrupt.Off, "%s%s: %s", prefix, corrupt.Structure, corrupt.Detail)
+		return
 	}
-	t.Problemf(off, "%v", err)
+	t.Problemf(off, "%s%v", prefix, err)
 }
 
 // resectored is a device with another sector size.
