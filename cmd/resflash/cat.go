@@ -54,5 +54,5 @@ func (w *world) regular(f file) error {
 	case f.attr.Mode.IsDir():
 		return addressError(f.address, syscall.EISDIR)
 	}
-	return addressError(f.address, fmt.Errorf("is a %s, which has no contents", typeName(f.attr.Mode)))
+	return addressError(f.address, fmt.Errorf("has no contents: its type is %s", typeName(f.attr.Mode)))
 }

@@ -15,7 +15,7 @@ import (
 type cli struct {
 	Help       helpFlag `help:"Show help."`
 	Quiet      bool     `short:"q" help:"Print no notes and no progress, only errors."`
-	SectorSize int      `placeholder:"BYTES" help:"Size of a logical sector, 512 or 4096, for images that do not say so."`
+	SectorSize int      `placeholder:"BYTES" enum:"0,512,4096" default:"0" help:"Size of a logical sector, 512 or 4096, for images that do not say so."`
 
 	Inspect    inspectCmd    `cmd:"" help:"Show tables, volumes, slots and the operating system of an image."`
 	Ls         lsCmd         `cmd:"" help:"List files."`
@@ -81,6 +81,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		// Help was printed; that something is missing then does not matter.
 		w.out.Flush()
 		return exitOK
+	}
+	if word, ok := strings.CutPrefix(fmt.Sprint(err), "unexpected argument "); ok && verb == nil {
+		err = usageError("resflash --help", fmt.Errorf("unknown command %s", word))
 	}
 	if err == nil {
 		w.quiet, w.sectorSize = grammar.Quiet, grammar.SectorSize

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -125,7 +126,10 @@ func hint(err error) string {
 		}
 		return "resflash --help"
 	case errors.As(err, &volume):
-		return "resflash inspect shows what is in the image; a path begins with a slash"
+		if strings.Contains(volume.Name, "/") {
+			return "a path begins with a slash: IMAGE:/etc/fstab"
+		}
+		return "resflash inspect shows what is in the image"
 	case errors.As(err, &unsupp):
 		return ""
 	case errors.Is(err, image.ErrTooSmall), errors.Is(err, image.ErrUnknown):

@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/alecthomas/kong"
 
 	"github.com/resflash/resflash/image/export"
 	"github.com/resflash/resflash/image/vfs"
@@ -18,7 +21,7 @@ type findCmd struct {
 	IName    string   `name:"iname" placeholder:"GLOB" help:"Like --name, upper and lower case alike."`
 	Path     string   `placeholder:"GLOB" help:"Path in the volume matches GLOB; * matches slashes as well."`
 	Type     string   `placeholder:"LETTERS" help:"Type is one of f, d, l, b, c, p, s."`
-	Size     []string `placeholder:"[+-]N" sep:"none" help:"Size is N bytes, more (+) or less (-); units k, M, G."`
+	Size     values   `placeholder:"[+-]N" help:"Size is N bytes, more (+) or less (-); units k, M, G."`
 	Perm     string   `placeholder:"MODE" help:"Permissions are MODE (octal), have all bits of -MODE, or any of /MODE."`
 	Owner    string   `placeholder:"USER" help:"Owner, by number or by the image's own /etc/passwd."`
 	Group    string   `placeholder:"GROUP" help:"Group, likewise."`
@@ -50,6 +53,20 @@ All conditions must hold. Names are printed as paths in the volume.
 	resflash find disk.img --perm -0002 --type f --json | jq -r '.[].path'
 
 --json prints an array of FILE as "resflash stat --json" has them.` + exitStatus
+}
+
+// values are what a flag was given, each time it was given. Kong's own lists
+// refuse a value that looks like a flag, as -10k does.
+type values []string
+
+// Decode takes the next word, whatever it is.
+func (v *values) Decode(k *kong.DecodeContext) error {
+	word := k.Scan.Pop()
+	if word.IsEOL() {
+		return errors.New("expected a value")
+	}
+	*v = append(*v, word.String())
+	return nil
 }
 
 // A test is one condition.

@@ -38,7 +38,7 @@ shown is.` + exitStatus
 
 // Run shows the images.
 func (c *inspectCmd) Run(ctx context.Context, w *world) error {
-	array := &jsonArray{w: w}
+	images := []*imageJSON{}
 	for i, name := range c.Images {
 		d, err := w.open(ctx, name)
 		if err != nil {
@@ -50,9 +50,7 @@ func (c *inspectCmd) Run(ctx context.Context, w *world) error {
 			return err
 		}
 		if c.JSON {
-			if err := array.add(v); err != nil {
-				return err
-			}
+			images = append(images, v)
 		} else {
 			if i > 0 {
 				w.printf("\n")
@@ -64,7 +62,9 @@ func (c *inspectCmd) Run(ctx context.Context, w *world) error {
 		}
 	}
 	if c.JSON {
-		array.end()
+		if err := w.document(images); err != nil {
+			return err
+		}
 	}
 	return w.done()
 }
