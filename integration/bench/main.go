@@ -1,0 +1,129 @@
+// Bench measures how fast a mount is, next to others that do the same work:
+// fuse2fs, the kernel (as root), and two ceilings built on go-fuse itself: its
+// loopback file system without passthrough, and a tree held in memory. All are
+// served by processes of their own, from the same files.
+//
+// What counts are ratios. Every round measures all systems one after the
+// other, so that a busy host slows them alike; the median of the rounds is
+// taken, and the host's own speed drops out of the ratio.
+//
+//	go run ./integration/bench [-rounds 3] [-check] [-only find,ls]
+//
+// With -check the exit status is 1 when a target is missed. As root the caches
+// of the kernel are emptied before each cold measurement; without, only the
+// image is dropped from them.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+type config struct {
+	rounds  int
+	check   bool
+	only    string
+	systems string
+	dir     string
+	binary  string
+	keep    bool
+}
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == serveVerb {
+		if err := serve(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench serve:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	var cfg config
+	flag.IntVar(&cfg.rounds, "rounds", 3, "rounds to take the median of")
+	flag.BoolVar(&cfg.check, "check", false, "fail when a target is missed")
+	flag.StringVar(&cfg.only, "only", "", "comma-separated workloads; default all")
+	flag.StringVar(&cfg.systems, "systems", "", "comma-separated systems; default all there are")
+	flag.StringVar(&cfg.dir, "dir", "", "folder for the images (1.5 GB); default a temporary one")
+	flag.StringVar(&cfg.binary, "resflash", "./resflash", "the program to measure")
+	flag.BoolVar(&cfg.keep, "keep", false, "keep the images for the next run (with -dir)")
+	flag.Parse()
+	missed, err := run(cfg)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(2)
+	}
+	if missed > 0 && cfg.check {
+		fmt.Fprintf(os.Stderr, "bench: %d targets missed\n", missed)
+		os.Exit(1)
+	}
+}
+
+func run(cfg config) (missed int, err error) {
+	dir := cfg.dir
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "resflash-bench-"); err != nil {
+			return 0, err
+		}
+	}
+	if !cfg.keep {
+		defer os.RemoveAll(dir)
+	}
+	if cfg.binary, err = filepath.Abs(cfg.binary); err != nil {
+		return 0, err
+	}
+	progress("making the images in %s", dir)
+	files, err := prepare(dir)
+	if err != nil {
+		return 0, err
+	}
+	systems := available(files, cfg.binary)
+	if cfg.systems != "" {
+		systems = slices.DeleteFunc(systems, func(s system) bool { return !listed(cfg.systems, s.name) })
+	}
+	chosen := slices.DeleteFunc(slices.Clone(workloads), func(w workload) bool { return cfg.only != "" && !listed(cfg.only, w.name) })
+
+	// times[workload][system] of each round
+	times := map[string]map[string][]time.Duration{}
+	for round := range cfg.rounds {
+		for _, w := range chosen {
+			if times[w.name] == nil {
+				times[w.name] = map[string][]time.Duration{}
+			}
+			for i := range systems {
+				// Another order each round: the first pays for what the
+				// one before it left behind.
+				s := systems[(i+round)%len(systems)]
+				took, err := s.measure(w, files)
+				if err != nil {
+					return 0, fmt.Errorf("%s on %s: %w", w.name, s.name, err)
+				}
+				times[w.name][s.name] = append(times[w.name][s.name], took)
+			}
+		}
+		progress("round %d of %d done", round+1, cfg.rounds)
+	}
+	missed = report(os.Stdout, chosen, systems, times)
+	if cfg.only == "" || listed(cfg.only, "inspect") || listed(cfg.only, "cat") {
+		if err := measureProgram(os.Stdout, dir, cfg); err != nil {
+			return missed, err
+		}
+	}
+	return missed, nil
+}
+
+func listed(list, name string) bool { return slices.Contains(strings.Split(list, ","), name) }
+
+func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }
+
+func median(all []time.Duration) time.Duration {
+	sorted := slices.Sorted(slices.Values(all))
+	n := len(sorted)
+	if n == 0 {
+		return 0
+	}
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}

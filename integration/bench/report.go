@@ -1,0 +1,99 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// report prints a table, and returns how many targets were missed. A ratio is
+// the time of the other over ours: above 1 we are faster.
+func report(w io.Writer, workloads []workload, systems []system, times map[string]map[string][]time.Duration) (missed int) {
+	fmt.Fprintf(w, "Medians of %d rounds in seconds; x is the other's time over ours.\n\n", rounds(times))
+	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprint(tab, "workload")
+	for _, s := range systems {
+		fmt.Fprintf(tab, "\t%s", s.name)
+	}
+	fmt.Fprintln(tab)
+	for _, wl := range workloads {
+		fmt.Fprint(tab, wl.what)
+		for _, s := range systems {
+			fmt.Fprintf(tab, "\t%.3f", median(times[wl.name][s.name]).Seconds())
+		}
+		fmt.Fprintln(tab)
+	}
+	tab.Flush()
+	fmt.Fprintln(w)
+
+	tab = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tab, "workload\tours\tx fuse2fs\tx kernel\tx loopback\tx memory\ttarget\t")
+	for _, wl := range workloads {
+		for _, our := range systems {
+			if our.role != ours {
+				continue
+			}
+			mine := median(times[wl.name][our.name]).Seconds()
+			ratio := func(r role) float64 { return best(systems, times[wl.name], r) / mine }
+			var targets, failed []string
+			for _, t := range []struct {
+				role role
+				name string
+				want float64
+			}{{fuse2fs, "fuse2fs", wl.vsFuse2fs}, {loopback, "loopback", wl.vsLoopback}, {memory, "memory", wl.vsMemory}} {
+				got := ratio(t.role)
+				if t.want == 0 || got == 0 {
+					continue
+				}
+				targets = append(targets, fmt.Sprintf("%s %.2g", t.name, t.want))
+				// Two decimals are what is printed, and more than is measured.
+				if got < t.want-0.005 {
+					failed = append(failed, t.name)
+				}
+			}
+			verdict := ""
+			switch {
+			case len(failed) > 0:
+				verdict = "MISSED " + strings.Join(failed, ", ")
+				missed += len(failed)
+			case len(targets) > 0:
+				verdict = "ok"
+			}
+			fmt.Fprintf(tab, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", wl.what, our.name,
+				times2(ratio(fuse2fs)), times2(ratio(kernel)), times2(ratio(loopback)), times2(ratio(memory)),
+				strings.Join(targets, ", "), verdict)
+		}
+	}
+	tab.Flush()
+	return missed
+}
+
+// best returns the median time in seconds of the fastest system of a role, 0 if
+// there is none.
+func best(systems []system, times map[string][]time.Duration, r role) float64 {
+	fastest := 0.0
+	for _, s := range systems {
+		if t := median(times[s.name]).Seconds(); s.role == r && t > 0 && (fastest == 0 || t < fastest) {
+			fastest = t
+		}
+	}
+	return fastest
+}
+
+func times2(ratio float64) string {
+	if ratio == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f", ratio)
+}
+
+func rounds(times map[string]map[string][]time.Duration) int {
+	for _, of := range times {
+		for _, all := range of {
+			return len(all)
+		}
+	}
+	return 0
+}
