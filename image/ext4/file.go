@@ -67,7 +67,9 @@ func (fs *FS) readData(ctx context.Context, in *inode, p []byte, off int64) (int
 		if err != nil {
 			return 0, err
 		}
-		return copy(p, data[off:]), nil
+		n := copy(p, data[min(off, int64(len(data))):])
+		clear(p[n:])
+		return len(p), nil
 	}
 	m := fs.mapper(in)
 	done := 0
@@ -154,10 +156,18 @@ func (fs *FS) seek(ctx context.Context, ino vfs.Ino, off int64, data bool) (at, 
 		return 0, in.size, syscall.ENXIO
 	}
 	if in.has(ondisk.FlInlineData) {
-		if data {
-			return off, in.size, nil
+		inline, err := fs.inlineData(&in)
+		if err != nil {
+			return 0, in.size, err
 		}
-		return in.size, in.size, nil
+		switch end := int64(len(inline)); {
+		case data == (off < end):
+			return off, in.size, nil
+		case data:
+			return in.size, in.size, nil
+		default:
+			return end, in.size, nil
+		}
 	}
 	m := fs.mapper(&in)
 	for step := 0; off < in.size; step++ {
