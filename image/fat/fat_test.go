@@ -175,9 +175,9 @@ func tree(t testing.TB) string {
 		require.NoError(t, os.Chtimes(path, at, at))
 	}
 	for i, name := range []string{
-		"README.TXT",                 // a short name
-		"lower.txt",                  // … in lower case: the case bits of NT
-		"UPPER.low", "lower.UPP",     // … in part
+		"README.TXT",             // a short name
+		"lower.txt",              // … in lower case: the case bits of NT
+		"UPPER.low", "lower.UPP", // … in part
 		"Mixed.Txt",                  // needs a long name
 		"a long name with spaces.md", // needs several parts
 		"exactly13char", "exactly12chr", "twentysix characters long.",
