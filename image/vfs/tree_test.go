@@ -171,7 +171,7 @@ func TestModeString(t *testing.T) {
 		vfs.Dir | vfs.Sticky | 0o776:     "drwxrwxrwT",
 		vfs.Symlink | 0o777:              "lrwxrwxrwx",
 		vfs.Char | 0o620:                 "crw--w----",
-		vfs.Block | 0:                    "b---------",
+		vfs.Block:                        "b---------",
 		vfs.FIFO | 0o600:                 "prw-------",
 		vfs.Socket | 0o700:               "srwx------",
 	} {
