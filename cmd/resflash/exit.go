@@ -132,7 +132,7 @@ func hint(err error) string {
 		return "resflash inspect shows what is in the image"
 	case errors.As(err, &unsupp):
 		return ""
-	case errors.Is(err, image.ErrTooSmall), errors.Is(err, image.ErrUnknown):
+	case exitCode(err) == exitNotImage && !errors.Is(err, image.ErrEmpty) && !errors.Is(err, image.ErrSwap):
 		return "is it compressed, or encrypted? resflash reads raw images"
 	}
 	return ""

@@ -73,7 +73,7 @@ func (c *inspectCmd) Run(ctx context.Context, w *world) error {
 // done with.
 func (v *imageJSON) verdict(d *image.Disk) error {
 	if v.damaged > 0 {
-		return &exitError{exitDamaged, "", fmt.Errorf("%s: damaged: %s, see above", v.Image, plural(v.damaged, "problem", "problems"))}
+		return &exitError{exitDamaged, "", fmt.Errorf("%s: damaged: %s", v.Image, plural(v.damaged, "problem", "problems"))}
 	}
 	if len(d.Partitions()) != 1 || len(d.Tables()) > 0 {
 		return nil
@@ -212,9 +212,11 @@ func inspect(ctx context.Context, d *image.Disk) *imageJSON {
 		vol, err := inspectVolume(ctx, p)
 		v.Volumes = append(v.Volumes, vol)
 		switch {
+		case p.Truncated() && len(d.Problems()) > 0:
+			// The table has said so.
 		case err != nil && exitCode(err) == exitDamaged:
 			v.Problems = append(v.Problems, err.Error())
-		case p.Truncated() && len(d.Problems()) == 0:
+		case p.Truncated():
 			v.Problems = append(v.Problems, fmt.Sprintf("volume %s: truncated: the image ends %d bytes before it does", p.ID, p.Size-p.Device().Size()))
 		}
 	}

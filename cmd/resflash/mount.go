@@ -127,12 +127,13 @@ func (c *mountCmd) mount(ctx context.Context, w *world, d *image.Disk) (*fusefs.
 		used[p.ID] = true
 	}
 	var last error
+	var notes []string
 	for _, p := range partitions {
 		v, err := p.Volume(ctx)
 		if err != nil {
 			last = err
 			if p.Content.Kind != image.KindSwap {
-				w.note("left out: %v", err)
+				notes = append(notes, err.Error())
 			}
 			continue
 		}
@@ -151,7 +152,14 @@ func (c *mountCmd) mount(ctx context.Context, w *world, d *image.Disk) (*fusefs.
 		}
 		return nil, fmt.Errorf("%s: no volume that can be read: %w", d.Name(), last)
 	}
-	return fusefs.MountVolumes(c.Dir, volumes, opt)
+	server, err := fusefs.MountVolumes(c.Dir, volumes, opt)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range notes {
+		w.note("left out: %s", n)
+	}
+	return server, nil
 }
 
 func mountable(v *image.Volume, aliases []string) fusefs.Volume {
@@ -178,29 +186,40 @@ func (c *mountCmd) mountRoot(ctx context.Context, w *world, d *image.Disk, opt f
 	volumes := []fusefs.Volume{mountable(root, nil)}
 	places := []place{{"/", root}}
 	var grafts []fusefs.Graft
+	var notes []string
+	leave := func(line image.Mount, why string) {
+		notes = append(notes, fmt.Sprintf("%s: not mounted: %s", line.Path, why))
+	}
 	for _, line := range lines {
 		switch {
 		case line.Path == "/" || slices.Contains(strings.Split(line.Options, ","), "noauto"):
 			continue
 		case line.Partition == nil:
-			w.note("%s: not mounted: %s is not on this disk", line.Path, line.Spec)
+			leave(line, line.Spec+" is not on this disk")
 			continue
 		}
 		v, err := line.Partition.Volume(ctx)
 		if err != nil {
-			w.note("%s: not mounted: %v", line.Path, err)
+			leave(line, err.Error())
 			continue
 		}
 		at, err := locate(ctx, places, line.Path)
 		if err != nil {
-			w.note("%s: not mounted: %v", line.Path, leaf(err))
+			leave(line, leaf(err).Error())
 			continue
 		}
 		grafts = append(grafts, fusefs.Graft{Path: at, Volume: len(volumes)})
 		volumes = append(volumes, mountable(v, nil))
 		places = append(places, place{at, v})
 	}
-	return fusefs.MountTree(c.Dir, volumes, grafts, opt)
+	server, err := fusefs.MountTree(c.Dir, volumes, grafts, opt)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range notes {
+		w.note("%s", n)
+	}
+	return server, nil
 }
 
 // A place is where a volume lies in the assembled tree.

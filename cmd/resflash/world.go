@@ -57,7 +57,9 @@ func (w *world) close() {
 // fail reports an error and goes on; done tells the exit code in the end.
 func (w *world) fail(err error) {
 	code := exitCode(err)
-	w.report(err)
+	if code != exitInterrupted { // run says so
+		w.report(err)
+	}
 	switch w.failure {
 	case exitOK:
 		w.failure = code

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// needFUSE skips a test where nothing can be mounted.
+func needFUSE(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat("/dev/fuse"); err != nil {
+		if os.Getenv("RESFLASH_STRICT") == "1" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	if os.Geteuid() != 0 {
+		need(t, "fusermount3")
+	}
+}
+
+// mounted mounts in the background and sees to it that nothing is left.
+func mounted(t *testing.T, args ...string) string {
+	t.Helper()
+	needFUSE(t)
+	dir := filepath.Join(t.TempDir(), "mnt")
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	t.Cleanup(func() { resflash("umount", "--lazy", dir) })
+	works(t, append(append([]string{"mount"}, args...), dir)...)
+	return dir
+}
+
+func TestMountShowsVolumesByIDAndRole(t *testing.T) {
+	dir := mounted(t, "-q", diskImage(t))
+	assert.Equal(t, []string{"a", "cfg", "d", "efi", "f", "i", "mbr", "p1", "root"}, names(t, dir))
+	assert.Equal(t, "plain\n", mustRead(t, dir+"/root/try/plain"))
+	assert.Equal(t, "set device hd0d\n", mustRead(t, dir+"/mbr/etc/boot.conf"))
+	assert.Empty(t, works(t, "umount", dir))
+	assert.Empty(t, names(t, dir))
+}
+
+// What is missing from the mount is said.
+func TestMountSaysWhatItLeavesOut(t *testing.T) {
+	needFUSE(t)
+	dir := t.TempDir()
+	_, stderr, code := resflash("mount", diskImage(t), dir)
+	assert.Equal(t, 0, code)
+	assert.Equal(t, "resflash: left out: volume e: empty: no file system, only zeros\n", stderr)
+	works(t, "umount", dir)
+}
+
+func TestMountOfOneVolume(t *testing.T) {
+	for _, args := range [][]string{{"--volume", "mbr", diskImage(t)}, {diskImage(t) + ":a"}} {
+		dir := mounted(t, args...)
+		assert.Equal(t, "set device hd0d\n", mustRead(t, dir+"/etc/boot.conf"))
+		works(t, "umount", dir)
+	}
+}
+
+func TestMountOfAssembledTree(t *testing.T) {
+	dir := mounted(t, "-q", "--root", diskImage(t))
+	assert.Equal(t, "plain\n", mustRead(t, dir+"/try/plain"))
+	works(t, "umount", dir)
+}
+
+func TestMountTwice(t *testing.T) {
+	dir := mounted(t, "-q", diskImage(t))
+	_, stderr, code := resflash("mount", diskImage(t), dir)
+	assert.Equal(t, "resflash: mount on "+dir+": an image is mounted there already\nhint: resflash umount "+dir+"\n", stderr)
+	assert.Equal(t, exitMount, code)
+}
+
+func TestUmountOfBusyMount(t *testing.T) {
+	dir := mounted(t, "-q", diskImage(t))
+	f, err := os.Open(dir + "/root/try/plain")
+	require.NoError(t, err)
+	_, stderr, code := resflash("umount", dir)
+	assert.Equal(t, "resflash: unmount "+dir+": device or resource busy\nhint: fuser -vm "+dir+" shows who uses it; --lazy takes it away all the same\n", stderr)
+	assert.Equal(t, exitMount, code)
+	works(t, "umount", "--lazy", dir)
+	assert.Empty(t, names(t, dir))
+	f.Close()
+}
+
+// The errors of the process in the background are those of the command.
+func TestErrorsComeOutOfTheBackground(t *testing.T) {
+	needFUSE(t)
+	dir := t.TempDir()
+	_, stderr, code := resflash("mount", "--volume", "e", diskImage(t), dir)
+	assert.Equal(t, "resflash: "+diskImage(t)+": volume e: empty: no file system, only zeros\n", stderr)
+	assert.Equal(t, exitNotImage, code)
+	_, _, code = resflash("mount", "--volume", "nosuch", diskImage(t), dir)
+	assert.Equal(t, exitNoVolume, code)
+	_, _, code = resflash("mount", "--root", "--volume", "d", diskImage(t), dir)
+	assert.Equal(t, exitUsage, code)
+}
+
+// umount returns when the image is no longer in use, and so does the end of a
+// mount in the foreground, which a signal brings about.
+func TestForegroundMountEndsBySignal(t *testing.T) {
+	needFUSE(t)
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(context.Background())
+	var out, errs bytes.Buffer
+	ended := make(chan int)
+	go func() {
+		ended <- run(ctx, []string{"mount", "-q", "--foreground", diskImage(t), dir}, nil, &out, &errs)
+	}()
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(dir + "/root/try")
+		return err == nil
+	}, 10*time.Second, 5*time.Millisecond)
+	cancel()
+	assert.Equal(t, 0, <-ended, errs.String())
+	assert.Empty(t, names(t, dir))
+}
+
+func TestBackgroundMountEndsBySignal(t *testing.T) {
+	dir := mounted(t, "-q", diskImage(t))
+	m, ok := findMount(dir)
+	require.True(t, ok)
+	end := waitForEnd(m)
+	pid := serverOf(t, dir)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGTERM))
+	end(10 * time.Second)
+	assert.Empty(t, names(t, dir))
+}
+
+// serverOf finds the process that serves the mount on dir by its command line.
+func serverOf(t *testing.T, dir string) int {
+	t.Helper()
+	list, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	require.NoError(t, err)
+	for _, name := range list {
+		data, _ := os.ReadFile(name)
+		if strings.HasSuffix(string(data), "\x00"+dir+"\x00") && strings.Contains(string(data), "\x00mount\x00") {
+			var pid int
+			for _, c := range filepath.Base(filepath.Dir(name)) {
+				pid = pid*10 + int(c-'0')
+			}
+			return pid
+		}
+	}
+	t.Fatal("nobody serves " + dir)
+	return 0
+}
+
+// A person without root mounts through fusermount3.
+func TestMountAsOrdinaryUser(t *testing.T) {
+	needFUSE(t)
+	if os.Geteuid() != 0 {
+		t.Skip("the other tests run as an ordinary user already")
+	}
+	need(t, "setpriv", "fusermount3")
+	if st, err := os.Stat("/dev/fuse"); err != nil || st.Mode().Perm()&0o006 != 0o006 {
+		t.Skip("/dev/fuse is for root only here; udev makes it 0666")
+	}
+	self, err := os.Executable()
+	require.NoError(t, err)
+	dir, err := os.MkdirTemp("", "resflash-user-")
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	require.NoError(t, os.Chmod(dir, 0o755))
+	program := filepath.Join(dir, "program")
+	data, err := os.ReadFile(self)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(program, data, 0o755))
+	disk, err := os.ReadFile(diskImage(t))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "disk.img"), disk, 0o644))
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "mnt"), 0o755))
+	require.NoError(t, os.Chown(filepath.Join(dir, "mnt"), 65534, 65534))
+	as := func(command ...string) (string, error) {
+		cmd := exec.Command("setpriv", append([]string{"--reuid=65534", "--regid=65534", "--clear-groups"}, command...)...)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	out, err := as(program, "mount", "-q", "disk.img", "mnt")
+	require.NoError(t, err, out)
+	out, err = as("cat", "mnt/root/try/immutable", "mnt/root/etc/passwd")
+	assert.NoError(t, err, out)
+	assert.Contains(t, out, "for ever\n")
+	out, err = as(program, "umount", "mnt")
+	assert.NoError(t, err, out)
+	assert.Empty(t, names(t, filepath.Join(dir, "mnt")))
+}
