@@ -58,7 +58,9 @@ func newGeometry(version int, bytes int64, bsize, fsize int) (*geometry, error) 
 	}
 	g := &geometry{version: version, bsize: bsize, fsize: fsize, frag: bsize / fsize}
 	fs, frag := int64(fsize), int64(g.frag)
-	g.size = bytes / fs
+	if g.size = bytes / fs; g.size < 4*frag {
+		return nil, fmt.Errorf("%d bytes are too few for a file system", bytes)
+	}
 	g.inopb = int64(bsize) / g.inodeSize()
 	g.nindir = int64(bsize) / 8
 	if version == 1 {
@@ -95,7 +97,9 @@ func newGeometry(version int, bytes int64, bsize, fsize int) (*geometry, error) 
 	g.fpg = max(g.fpg-frag, least)
 	inodes()
 	for g.ncg = howmany(g.size, g.fpg); g.size%g.fpg != 0 && g.size%g.fpg < g.first(); g.ncg = howmany(g.size, g.fpg) {
-		g.fpg -= frag
+		if g.fpg -= frag; g.fpg <= g.iblkno {
+			return nil, fmt.Errorf("%d bytes are too few for a file system", bytes)
+		}
 		inodes()
 	}
 	g.dblkno = g.iblkno + g.ipg/inopf
