@@ -15,10 +15,11 @@ import (
 
 // A Kernel is what is needed to boot one.
 type Kernel struct {
-	Image   string   // the vmlinuz
-	modules []string // the .ko files to load, in this order
-	init    string   // the program init
-	accel   []string // qemu's options
+	Image   string       // the vmlinuz
+	Log     func(string) // told the end of the console's text after every boot; may be nil
+	modules []string     // the .ko files to load, in this order
+	init    string       // the program init
+	accel   []string     // qemu's options
 }
 
 // The modules that the file systems need, without those that they depend on.

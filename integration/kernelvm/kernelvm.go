@@ -5,7 +5,7 @@
 // [Fetch] unpacks the kernel of Debian's package into a cache folder (nothing is
 // installed). [Kernel.Read] boots it in QEMU with a program of ours as the only
 // process (the folder init), the file systems as disks, and gets a
-// [manifest.Manifest] of each. Many disks share one boot. The disks are never
+// [manifest.Manifest] of each, with quick sums only. Many disks share one boot. The disks are never
 // changed.
 package kernelvm
 
@@ -36,9 +36,6 @@ type Disk struct {
 	// not look for: if not 0, the superblock is shown to the kernel here while
 	// it mounts.
 	LendSuper int64
-	// NoSum is the size in bytes above which files get only the sparse digest,
-	// for machines where the emulation is slow; 0 is no limit.
-	NoSum int64
 }
 
 // A Result is what the kernel had to say about one [Disk].
@@ -74,7 +71,7 @@ func (k *Kernel) boot(ctx context.Context, disks []Disk) (_ []Result, err error)
 
 	var p plan.Plan
 	for _, d := range disks {
-		p.Mounts = append(p.Mounts, plan.Mount{FS: d.FS, Options: d.Options, LendSuper: d.LendSuper, NoSum: d.NoSum})
+		p.Mounts = append(p.Mounts, plan.Mount{FS: d.FS, Options: d.Options, LendSuper: d.LendSuper})
 	}
 	if err := k.writeInitramfs(filepath.Join(dir, "initramfs"), p); err != nil {
 		return nil, fmt.Errorf("initramfs: %w", err)
@@ -113,8 +110,11 @@ func (k *Kernel) boot(ctx context.Context, disks []Disk) (_ []Result, err error)
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
 	said, runErr := cmd.CombinedOutput()
 	results, err := readAnswer(answer)
+	log, _ := os.ReadFile(console)
+	if k.Log != nil {
+		k.Log(string(tail(log, 4000)))
+	}
 	if err != nil {
-		log, _ := os.ReadFile(console)
 		return nil, fmt.Errorf("no answer from the virtual machine: %w (qemu: %v %s)\n%s", err, runErr, said, tail(log, 4000))
 	}
 	out := make([]Result, len(disks))

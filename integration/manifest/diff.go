@@ -89,8 +89,8 @@ func differences(want, got Entry, fields Fields) []string {
 		switch {
 		case want.Sum != "" && got.Sum != "":
 			check(true, "sha256", "%.16s", got.Sum, want.Sum)
-		case want.Sparse != "" && got.Sparse != "":
-			check(true, "sparse digest", "%.16s", got.Sparse, want.Sparse)
+		case want.Quick != "" && got.Quick != "":
+			check(true, "quick sum", "%.16s", got.Quick, want.Quick)
 		default:
 			out = append(out, "no digest to compare")
 		}

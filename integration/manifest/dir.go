@@ -2,12 +2,8 @@ package manifest
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"path/filepath"
@@ -17,16 +13,12 @@ import (
 
 // Options say how [ReadDir] reads.
 type Options struct {
-	// SumMax is the size in bytes above which files get no SHA-256, but only
-	// the cheaper sparse digest; 0 is no limit. An emulated machine needs
-	// minutes for the SHA-256 of a few gigabytes of zeros.
-	SumMax int64
+	// Quick leaves out the SHA-256, for emulated machines, where it takes
+	// minutes.
+	Quick bool
 	// Xattrs reads extended attributes as well.
 	Xattrs bool
 }
-
-// sparseMin is the size from which a file gets a sparse digest.
-const sparseMin = 64 << 20
 
 // ReadDir lists the folder root and everything below it, without following symbolic
 // links and without leaving anything out: what cannot be read becomes an entry
@@ -124,7 +116,7 @@ func (w *walker) digest(abs string, e *Entry) error {
 		return err
 	}
 	defer f.Close()
-	d := NewDigest(e.Size, w.opts.SumMax)
+	d := newDigest(w.opts.Quick)
 	n, err := io.CopyBuffer(d, struct{ io.Reader }{f}, w.buf)
 	if err != nil {
 		return err
@@ -132,83 +124,8 @@ func (w *walker) digest(abs string, e *Entry) error {
 	if n != e.Size {
 		return fmt.Errorf("read %d bytes of %d", n, e.Size)
 	}
-	d.Store(e)
+	d.store(e)
 	return nil
-}
-
-// A Digest computes the sums of one file from what is written to it.
-type Digest struct {
-	sum, sparse hash.Hash // nil: not wanted
-	block       []byte    // the block being collected, for sparse
-	off         int64     // where it starts
-	size        int64
-}
-
-// NewDigest starts the digest of a file of size bytes. Above max bytes (0: no
-// limit) there is no SHA-256.
-func NewDigest(size, max int64) *Digest {
-	d := &Digest{size: size}
-	if max == 0 || size <= max {
-		d.sum = sha256.New()
-	}
-	if size >= sparseMin {
-		d.sparse = sha256.New()
-		d.block = make([]byte, 0, sparseBlock)
-	}
-	return d
-}
-
-const sparseBlock = 4096
-
-var zeroBlock [sparseBlock]byte
-
-func (d *Digest) Write(p []byte) (int, error) {
-	n := len(p)
-	if d.sum != nil {
-		d.sum.Write(p)
-	}
-	for d.sparse != nil && len(p) > 0 {
-		if len(d.block) == 0 && len(p) >= sparseBlock {
-			d.add(p[:sparseBlock])
-			p = p[sparseBlock:]
-			continue
-		}
-		take := min(len(p), sparseBlock-len(d.block))
-		d.block = append(d.block, p[:take]...)
-		p = p[take:]
-		if len(d.block) == sparseBlock {
-			d.flush()
-		}
-	}
-	return n, nil
-}
-
-func (d *Digest) flush() {
-	b := d.block
-	d.block = d.block[:0]
-	d.add(b)
-}
-
-// add digests one block with its offset, unless it is all zeros.
-func (d *Digest) add(b []byte) {
-	if !bytes.Equal(b, zeroBlock[:len(b)]) {
-		var at [8]byte
-		binary.BigEndian.PutUint64(at[:], uint64(d.off))
-		d.sparse.Write(at[:])
-		d.sparse.Write(b)
-	}
-	d.off += int64(len(b))
-}
-
-// Store ends the digest and puts the sums into e.
-func (d *Digest) Store(e *Entry) {
-	if d.sum != nil {
-		e.Sum = hex.EncodeToString(d.sum.Sum(nil))
-	}
-	if d.sparse != nil {
-		d.flush()
-		e.Sparse = hex.EncodeToString(d.sparse.Sum(nil))
-	}
 }
 
 func xattrs(path string) (map[string]string, error) {

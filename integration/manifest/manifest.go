@@ -46,7 +46,7 @@ type Entry struct {
 	Major  uint32 // of devices
 	Minor  uint32
 	Sum    string // SHA-256 of the contents in hex, holes read as zeros
-	Sparse string // digest of the blocks that are not all zeros; see [ReadDir]
+	Quick  string // a cheaper sum, of the blocks that are not all zeros
 	Link   string // first path of those that share this inode; its own if alone
 	Xattrs map[string]string
 	Err    string // what could not be read

@@ -47,11 +47,11 @@ func ReadTar(r io.Reader) (Manifest, error) {
 		switch h.Typeflag {
 		case tar.TypeReg, tar.TypeGNUSparse:
 			e.Type, e.Size = File, h.Size
-			d := NewDigest(h.Size, 0)
+			d := newDigest(false)
 			if _, err := io.CopyBuffer(d, struct{ io.Reader }{tr}, buf); err != nil {
 				return nil, fmt.Errorf("%q: %w", h.Name, err)
 			}
-			d.Store(&e)
+			d.store(&e)
 		case tar.TypeDir:
 			e.Type = Dir
 		case tar.TypeSymlink:

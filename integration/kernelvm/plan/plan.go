@@ -21,7 +21,6 @@ type Plan struct {
 type Mount struct {
 	FS, Options string
 	LendSuper   int64
-	NoSum       int64
 }
 
 // A Result is the answer for one Mount.

@@ -1,0 +1,181 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/resflash/resflash/integration/internal/testtool"
+	"github.com/resflash/resflash/integration/kernelvm"
+	"github.com/resflash/resflash/integration/manifest"
+)
+
+// An ffsForm is one way to make an FFS.
+type ffsForm struct {
+	version      int
+	big          bool // big-endian
+	bsize, fsize int
+}
+
+func (f ffsForm) String() string {
+	order := "le"
+	if f.big {
+		order = "be"
+	}
+	return fmt.Sprintf("FFS%d-%s-%d-%d", f.version, order, f.bsize, f.fsize)
+}
+
+// ffsForms has every block size in both versions and byte orders, with the
+// usual eight fragments a block and some others.
+func ffsForms() []ffsForm {
+	var out []ffsForm
+	for version := 1; version <= 2; version++ {
+		for _, sizes := range [][2]int{{4096, 512}, {8192, 1024}, {16384, 2048}, {32768, 4096}, {65536, 8192}} {
+			out = append(out, ffsForm{version, false, sizes[0], sizes[1]}, ffsForm{version, true, sizes[0], sizes[1]})
+		}
+		out = append(out, ffsForm{version, false, 8192, 8192}, ffsForm{version, true, 4096, 2048})
+	}
+	return out
+}
+
+// linux says whether Linux mounts the form, and how. Its driver knows fragments
+// up to 4 KiB.
+func (f ffsForm) linux(image string) (kernelvm.Disk, bool) {
+	d := kernelvm.Disk{Path: image, FS: "ufs", Options: "ufstype=44bsd"}
+	if f.version == 2 {
+		d.Options, d.LendSuper = "ufstype=ufs2", 65536
+	}
+	return d, f.fsize <= 4096
+}
+
+// makeFFS makes the image and then gives it holes, and poison in its free space.
+func makeFFS(t testing.TB, f ffsForm, tr *tree, size string, edit func(*ffsEdit)) string {
+	t.Helper()
+	testtool.Need(t, "makefs")
+	order := "le"
+	if f.big {
+		order = "be"
+	}
+	image := filepath.Join(t.TempDir(), f.String())
+	testtool.Run(t, "makefs", "-t", "ffs", "-B", order, "-s", size,
+		"-o", fmt.Sprintf("version=%d,bsize=%d,fsize=%d", f.version, f.bsize, f.fsize), image, tr.root)
+	e := editFFS(t, image)
+	e.punch()
+	if edit != nil {
+		edit(e)
+	}
+	e.poisonFree()
+	require.NoError(t, e.f.Close())
+	return image
+}
+
+// ffsFields is what FFS by makefs records: no more than whole seconds.
+const ffsFields = manifest.All &^ manifest.Nsec
+
+// ffsHugeSize is not a multiple of anything.
+const ffsHugeSize = 5<<30 + 12345
+
+// addHuge puts the file huge into the tree, and returns the edit that makes it
+// huge in the image: makefs gets 40 blocks, the tree then the real thing.
+func addHuge(tr *tree, f ffsForm) func(*ffsEdit) {
+	tr.t.Helper()
+	bs := int64(f.bsize)
+	ptrs := bs / 4
+	if f.version == 2 {
+		ptrs = bs / 8
+	}
+	tr.file("huge", 40*f.bsize)
+	// One piece behind each kind of pointer that 5 GiB reach, and the last block.
+	pieces := map[int64][]byte{}
+	for _, lbn := range []int64{0, 11, 12 + 5, 12 + ptrs - 1, 12 + ptrs + 7, 12 + ptrs + ptrs*ptrs/2, 12 + ptrs + ptrs*ptrs + 3} {
+		if (lbn+1)*bs < ffsHugeSize {
+			pieces[lbn*bs] = contents(fmt.Sprint("piece", lbn), f.bsize)
+		}
+	}
+	last := ffsHugeSize / bs * bs
+	pieces[last] = append(contents("last piece", int(ffsHugeSize-last)), make([]byte, last+bs-ffsHugeSize)...)
+	return func(e *ffsEdit) {
+		e.stretch("huge", ffsHugeSize, pieces)
+		tr.sparse("huge", ffsHugeSize, 0)
+		h, err := os.OpenFile(tr.path("huge"), os.O_WRONLY, 0)
+		require.NoError(tr.t, err)
+		for off, data := range pieces {
+			_, err := h.WriteAt(data[:min(bs, ffsHugeSize-off)], off)
+			require.NoError(tr.t, err)
+		}
+		require.NoError(tr.t, h.Close())
+		tr.mtime("huge", 1_500_000_000, 0)
+	}
+}
+
+// TestFFS reads every form of FFS in every way, and has the Linux kernel, Sleuth
+// Kit and GRUB look at the same images.
+func TestFFS(t *testing.T) {
+	heavy(t)
+	k := ffsKinds
+	k.holes = true // by way of punch
+	tr := standardTree(t, k)
+	// makefs leaves sockets out.
+	require.NoError(t, os.Remove(tr.path("socket")))
+	want := tr.manifest()
+	type judged struct {
+		form  ffsForm
+		image string
+		want  manifest.Manifest
+	}
+	var images []judged
+	for _, f := range ffsForms() {
+		image := makeFFS(t, f, tr, "64m", nil)
+		images = append(images, judged{f, image, want})
+		t.Run(f.String(), func(t *testing.T) {
+			channels(t, image, "whole", expectation{want: want, fields: ffsFields | manifest.DirNlink})
+		})
+	}
+	for _, f := range []ffsForm{{2, false, 4096, 512}, {1, true, 8192, 1024}, {2, false, 16384, 2048}} {
+		small := newTree(t, ffsKinds)
+		edit := addHuge(small, f)
+		small.file("neighbour", 100)
+		small.mtime("huge", 1_500_000_000, 0)
+		image := makeFFS(t, f, small, "32m", edit)
+		want := small.manifest()
+		images = append(images, judged{f, image, want})
+		t.Run("huge-"+f.String(), func(t *testing.T) {
+			// The root's time is not that of the image: the tree changed behind it.
+			channels(t, image, "whole", expectation{want: want, fields: ffsFields})
+		})
+	}
+
+	t.Run("Linux", func(t *testing.T) {
+		vm := kernelvm.Need(t)
+		var disks []kernelvm.Disk
+		var checked []judged
+		for _, j := range images {
+			if d, ok := j.form.linux(j.image); ok {
+				disks, checked = append(disks, d), append(checked, j)
+			}
+		}
+		results, err := vm.Read(t.Context(), disks)
+		require.NoError(t, err)
+		for i, j := range checked {
+			require.NoErrorf(t, results[i].Err, "%s", j.form)
+			assert.Emptyf(t, manifest.Diff(j.want, results[i].Manifest, ffsFields|manifest.DirNlink, shownDiffs), "%s", j.form)
+		}
+	})
+	for i, j := range images {
+		t.Run("Sleuthkit-"+j.form.String()+strconv.Itoa(i), func(t *testing.T) { sleuthkit(t, j.image, j.want) })
+		t.Run("GRUB-"+j.form.String()+strconv.Itoa(i), func(t *testing.T) { grub(t, j.image, j.want) })
+	}
+}
+
+// heavy skips a test that takes long.
+func heavy(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("-short: takes long")
+	}
+}
