@@ -46,7 +46,7 @@ func (p *progress) add(n int64) {
 	rate := int64(float64(p.bytes) / now.Sub(p.start).Seconds())
 	line := fmt.Sprintf("%s: %s, %s/s", p.what, size(p.bytes), size(rate))
 	if p.total > 0 {
-		line = fmt.Sprintf("%s, %d%%", line, p.bytes*100/p.total)
+		line = fmt.Sprintf("%s, %d%%", line, min(p.bytes*100/p.total, 100))
 	}
 	fmt.Fprintf(p.w.stderr, "\r\x1b[K%s", escape(line))
 }
