@@ -1,6 +1,7 @@
 package mbr
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -402,30 +403,27 @@ func TestReadShortDevices(t *testing.T) {
 	}
 }
 
-// No bytes may make Read panic, run away or return what cannot be used.
+// No bytes may make Read panic, run away or return what cannot be used. The
+// fuzzer gets the start of sector 0 and the tables of the first sectors, 64
+// bytes each, so that it can build chains of boot records.
 func FuzzRead(f *testing.F) {
-	for _, lines := range layouts {
-		data, _ := script(f, 2*mib, scaled(lines)...)
-		f.Add(data[:128*512])
-	}
-	f.Add(sector(wire{0, 0x05, 1, 1000}, wire{0, 0x05, 2, 1000}))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		check(t, data)
+	table := func(entries ...wire) []byte { return sector(entries...)[entriesOff:magicOff] }
+	tables := func(list ...[]byte) []byte { return bytes.Join(list, nil) }
+	f.Add([]byte{}, table(wire{0x80, 0x83, 1, 2}, wire{0, 0xa6, 4, 5}, wire{0, 0xee, 1, 200}))
+	f.Add([]byte{}, tables(table(wire{0, 0x05, 1, 100}), table(wire{0, 0x83, 1, 1}, wire{0, 0x05, 2, 5}), nil, table(wire{0, 0x83, 1, 1})))
+	f.Add([]byte{}, tables(table(wire{0, 0x0f, 1, 100}, wire{0, 0x85, 2, 3}), table(wire{0, 0x05, 0, 5}), table(wire{0, 0x05, 1, 5}, wire{0, 0x05, 0, 1})))
+	f.Add([]byte("\xeb\x3c\x90MSDOS5.0\x00\x02\x01\x01\x00\x02\xe0\x00\x40\x0b\xf0"), table(wire{0, 0x06, 1, 10}))
+	f.Fuzz(func(t *testing.T, boot, records []byte) {
+		const sectors = 300
+		disk := make([]byte, sectors*512)
+		copy(disk, boot[:min(len(boot), entriesOff)])
+		for i := 0; i < sectors && len(records) > 0; i++ {
+			n := copy(disk[i*512+entriesOff:i*512+magicOff], records)
+			records = records[n:]
+			disk[i*512+magicOff], disk[i*512+magicOff+1] = 0x55, 0xaa
+		}
+		check(t, disk)
 	})
-}
-
-// scaled moves a layout into the first 4096 sectors.
-func scaled(lines []string) []string {
-	number := regexp.MustCompile(`(start|size)=(\d+)`)
-	var out []string
-	for _, l := range lines {
-		out = append(out, number.ReplaceAllStringFunc(l, func(s string) string {
-			k, v, _ := strings.Cut(s, "=")
-			n, _ := strconv.Atoi(v)
-			return fmt.Sprintf("%s=%d", k, max(n/64, 1))
-		}))
-	}
-	return out
 }
 
 func check(t *testing.T, data []byte) {
