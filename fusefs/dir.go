@@ -49,11 +49,24 @@ func (r *raw) ReadDirPlus(cancel <-chan struct{}, input *fuse.ReadIn, out *fuse.
 		// An inode that cannot be read does not spoil the listing: without
 		// a node the kernel takes the name alone, and asks again, and gets
 		// the error, when somebody wants the file.
-		if attr, err := v.fs.Getattr(ctx, ino); err == nil && v.entry(entry, &attr) == nil {
+		if attr, ok := r.quietAttr(ctx, v, ino); ok && v.entry(entry, &attr) == nil {
 			out.FixMode(entry.Mode)
 		}
 		return true
 	})
+}
+
+// quietAttr is Getattr for a listing: whatever goes wrong, even a panic, is
+// left for the one who looks at the file itself.
+func (r *raw) quietAttr(ctx request, v *volume, ino vfs.Ino) (attr vfs.Attr, ok bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.panicked(p)
+			ok = false
+		}
+	}()
+	attr, err := v.fs.Getattr(ctx, ino)
+	return attr, err == nil
 }
 
 // readDir passes the entries from the offset asked for to add, until that says

@@ -77,6 +77,17 @@ func (r *raw) logOnce(key, format string, args ...any) {
 	}
 }
 
+// logOnceWriter returns where go-fuse logs: all of it when debugging, and else
+// every message once, since some come with every request.
+func (r *raw) logOnceWriter(all bool) func(string, ...any) {
+	if all {
+		return r.logf
+	}
+	return func(format string, args ...any) {
+		r.logOnce(fmt.Sprintf(format, args...), format, args...)
+	}
+}
+
 // panicked turns a panic below into EIO: one bad file must not take the mount
 // down.
 func (r *raw) panicked(v any) fuse.Status {

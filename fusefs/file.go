@@ -1,6 +1,7 @@
 package fusefs
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"syscall"
@@ -59,6 +60,17 @@ func (r *raw) Read(cancel <-chan struct{}, input *fuse.ReadIn, buf []byte) (fuse
 		// end of the file. It asks again for the pages one by one.
 		return nil, r.status(err)
 	}
+	if n < len(buf) {
+		// The end of the file, or of an image that has been cut short? What
+		// is missing would read as zeros.
+		attr, err := v.fs.Getattr(ctx, ino)
+		if err == nil && off+int64(n) < attr.Size {
+			err = fmt.Errorf("%s: data ends at byte %d of %d: %w", inode(ino), off+int64(n), attr.Size, syscall.EIO)
+		}
+		if err != nil {
+			return nil, r.status(err)
+		}
+	}
 	return fuse.ReadResultData(buf[:n]), fuse.OK
 }
 
@@ -80,7 +92,20 @@ func (v *volume) run(ctx request, ino vfs.Ino, off int64, want int) (f *os.File,
 		want = int(length)
 	}
 	f, at, ok = v.file.FileRange(devOff, int64(want))
-	return f, at, want, ok
+	if !ok || truncated(f, at+int64(want)) {
+		return nil, 0, 0, false
+	}
+	return f, at, want, true
+}
+
+// truncated reports whether a file has become shorter than end. A splice would
+// then send less, which the kernel takes for zeros; ReadAt makes it an error.
+func truncated(f *os.File, end int64) bool {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return true
+	}
+	return st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size < end
 }
 
 // Lseek implements [fuse.RawFileSystem], for SEEK_DATA and SEEK_HOLE.

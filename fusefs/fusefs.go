@@ -70,8 +70,8 @@ type Options struct {
 	AllowOther bool
 	// Debug logs every request.
 	Debug bool
-	// MaxReadAhead bounds how far the kernel reads ahead, in bytes; 0 is the
-	// kernel's own bound (128 KiB).
+	// MaxReadAhead is how far the kernel reads ahead, in bytes. 0 is 512 KiB
+	// for root; for ordinary users the kernel allows 128 KiB and no more.
 	MaxReadAhead int
 	// Logf gets what goes wrong while the mount is in use: damage in the
 	// image (each structure once) and bugs. nil is log.Printf.
@@ -128,22 +128,23 @@ func MountTree(dir string, vols []Volume, grafts []Graft, opt Options) (*Server,
 	}
 	for _, graft := range grafts {
 		if err := raw.graft(context.Background(), graft); err != nil {
-			return nil, fmt.Errorf("mount volume %s on %s: %w", vols[graft.Volume].Name, graft.Path, err)
+			return nil, fmt.Errorf("mount volume %d on %s: %w", graft.Volume, graft.Path, err)
 		}
 	}
 	return serve(dir, raw, opt)
 }
 
-// requestMax is the largest read the kernel may ask for: what Linux allows by
-// default (256 pages).
-const requestMax = 1 << 20
+// requestMax is the largest read the kernel may ask for, in bytes. An answer
+// that is spliced must fit into a pipe with its header, and the pipes of
+// ordinary users end at 1 MiB.
+const requestMax = 512 << 10
 
 func serve(dir string, raw *raw, opt Options) (*Server, error) {
 	at, fd, err := mount(dir, opt)
 	if err != nil {
 		return nil, err
 	}
-	logger := log.New(logWriter(opt.Logf), "", 0)
+	logger := log.New(logWriter(raw.logOnceWriter(opt.Debug)), "", 0)
 	srv, err := fuse.NewServer(raw, fmt.Sprintf("/dev/fd/%d", fd), &fuse.MountOptions{
 		Name:          fsType,
 		Debug:         opt.Debug,
@@ -166,6 +167,7 @@ func serve(dir string, raw *raw, opt Options) (*Server, error) {
 		close(s.done)
 	}()
 	at.disarmPoll()
+	at.readAhead(opt.MaxReadAhead)
 	return s, nil
 }
 

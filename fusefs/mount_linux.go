@@ -211,3 +211,19 @@ func (m *mountPoint) disarmPoll() {
 	defer unix.Close(fd)
 	_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 }
+
+// readAhead sets how far the kernel reads ahead. Each request carries that
+// much, and a request costs as much as copying a hundred kilobytes; but more
+// than the kernel's 128 KiB can only be had from sysfs, by root. What cannot be
+// set stays as it is.
+func (m *mountPoint) readAhead(bytes int) {
+	if bytes == 0 {
+		bytes = requestMax
+	}
+	var st unix.Stat_t
+	if !m.direct || unix.Stat(m.dir, &st) != nil {
+		return
+	}
+	name := fmt.Sprintf("/sys/class/bdi/%d:%d/read_ahead_kb", unix.Major(st.Dev), unix.Minor(st.Dev))
+	_ = os.WriteFile(name, fmt.Appendf(nil, "%d", bytes>>10), 0)
+}

@@ -504,7 +504,7 @@ func TestConcurrentReads(t *testing.T) {
 	fsys, dev := onDevice(t, 64<<20)
 	want := map[string][32]byte{}
 	for i := range 20 {
-		name, data := fmt.Sprintf("/f%d", i), noise(100_000 * (i + 1))
+		name, data := fmt.Sprintf("/f%d", i), noise(100_000*(i+1))
 		fsys.AddFile(name, data)
 		want[name] = sha256.Sum256(data)
 	}

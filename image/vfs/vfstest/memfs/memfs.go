@@ -288,6 +288,9 @@ func (fs *FS) ReadAt(_ context.Context, ino vfs.Ino, p []byte, off int64) (int, 
 		if ext.data != nil {
 			copy(piece, ext.data[at-ext.off:])
 		} else if n, err := fs.dev.ReadAt(piece, ext.devOff+at-ext.off); n < len(piece) {
+			if err == io.EOF { // of the device, not of the file
+				err = io.ErrUnexpectedEOF
+			}
 			return done + n, err
 		}
 		done += len(piece)
