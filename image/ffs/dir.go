@@ -36,7 +36,7 @@ func (f *FS) openDir(ino vfs.Ino, in *inode) error {
 		return syscall.ENOTDIR
 	}
 	// fsck's limit, and the file system's: directories have no holes.
-	if in.size > 1<<31-1 || in.size>>f.geo.fragShift > f.geo.frags {
+	if in.size > 1<<31-1 || in.size>>f.geo.fragShift > min(f.geo.frags, f.geo.devFrags) {
 		return in.corrupt("directory of %d bytes", in.size)
 	}
 	return nil

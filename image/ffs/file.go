@@ -108,7 +108,7 @@ func (f *FS) seek(ctx context.Context, ino vfs.Ino, off int64, wantHole bool) (i
 	// Indirect blocks that point at each other can make a file of a few blocks
 	// look endless. An honest file has one step for every data block at most,
 	// and for an indirect block as many as it takes to look at its pointers.
-	for steps := 8*f.geo.frags + 64; off < in.size; steps-- {
+	for steps := 8*min(f.geo.frags, f.geo.devFrags) + 64; off < in.size; steps-- {
 		if steps == 0 {
 			return 0, in.corrupt("its block map has more pieces than the file system has fragments")
 		}

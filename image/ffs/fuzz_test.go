@@ -1,0 +1,124 @@
+package ffs
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/resflash/resflash/image/blockio"
+	"github.com/resflash/resflash/image/ffs/ondisk"
+	"github.com/resflash/resflash/image/internal/testtool"
+	"github.com/resflash/resflash/image/vfs"
+)
+
+// FuzzOpen changes bytes anywhere in a small image and then opens it, walks,
+// looks up, reads, seeks and maps. The input is a list of changes, 3 bytes
+// each (offset and value), rather than the image: the fuzzer is lost in 64K.
+func FuzzOpen(f *testing.F) {
+	bases := fuzzBases(f)
+	for i := range bases {
+		f.Add(uint8(i), []byte{})
+		f.Add(uint8(i), []byte{0x30, 0x20, 0x40, 0x34, 0x20, 0x02}) // fs_bsize, fs_fsize
+		f.Add(uint8(i), []byte{0xb8, 0x20, 0xff, 0x2c, 0x20, 0x02}) // fs_ipg, fs_ncg
+		f.Add(uint8(i), []byte{0x28, 0x25, 0x00, 0x2c, 0x25, 0xff}) // fs_maxsymlinklen, fs_inodefmt
+	}
+	f.Fuzz(func(_ *testing.T, which uint8, changes []byte) {
+		data := bytes.Clone(bases[int(which)%len(bases)].data)
+		for ; len(changes) >= 3; changes = changes[3:] {
+			data[(int(changes[0])|int(changes[1])<<8)%len(data)] = changes[2]
+		}
+		walkAll(blockio.NewMemory(data), 200, 1<<20)
+	})
+}
+
+// FuzzStructures puts the bytes of a superblock, an inode and a directory chunk
+// into a sound image.
+func FuzzStructures(f *testing.F) {
+	bases := fuzzBases(f)
+	for i, b := range bases {
+		f.Add(uint8(i), b.data[8192:][:ondisk.SuperSize], b.data[b.inode:][:b.size], b.data[b.dir:][:ondisk.DirChunk])
+	}
+	f.Fuzz(func(_ *testing.T, which uint8, super, inode, dir []byte) {
+		b := bases[int(which)%len(bases)]
+		data := bytes.Clone(b.data)
+		copy(data[8192:][:ondisk.SuperSize], super)
+		copy(data[b.inode:][:b.size], inode)
+		copy(data[b.dir:][:ondisk.DirChunk], dir)
+		walkAll(blockio.NewMemory(data), 200, 1<<20)
+	})
+}
+
+// A fuzzBase is a sound image, and where in it the inode of a file lies and the
+// first chunk of the root directory.
+type fuzzBase struct {
+	data       []byte
+	inode, dir int64
+	size       int
+}
+
+func fuzzBases(f *testing.F) []fuzzBase {
+	f.Helper()
+	var bases []fuzzBase
+	for _, data := range fuzzSeeds(f) {
+		fsys, err := Open(ctx, blockio.NewMemory(data))
+		if err != nil {
+			f.Fatal(err)
+		}
+		fs := fsys.(*FS)
+		a, err := vfs.NewTree(fs).Resolve(ctx, "/d/file")
+		if err != nil {
+			f.Fatal(err)
+		}
+		var root inode
+		if err := fs.read(2, &root); err != nil {
+			f.Fatal(err)
+		}
+		bases = append(bases, fuzzBase{
+			data:  data,
+			inode: fs.geo.inodeOffset(uint64(a.Ino)),
+			dir:   root.Direct[0] << fs.geo.fragShift,
+			size:  fs.geo.version.InodeSize(),
+		})
+	}
+	return bases
+}
+
+// fuzzSeeds are images as small as makefs makes them.
+func fuzzSeeds(f *testing.F) [][]byte {
+	f.Helper()
+	testtool.Need(f, "makefs")
+	dir := f.TempDir()
+	for _, err := range []error{
+		os.Mkdir(filepath.Join(dir, "d"), 0o755),
+		os.WriteFile(filepath.Join(dir, "d", "file"), contents(1, 9000), 0o644),
+		os.Symlink("d/file", filepath.Join(dir, "link")),
+	} {
+		if err != nil {
+			f.Fatal(err)
+		}
+	}
+	var seeds [][]byte
+	for _, l := range layouts(4096, 512) {
+		out := filepath.Join(dir, l.String())
+		order := "le"
+		if l.big {
+			order = "be"
+		}
+		cmd := exec.Command("makefs", "-t", "ffs", "-B", order, "-s", "64k", "-o",
+			"bsize=4096,fsize=512,density=4096,version="+string(rune('0'+l.version)), out, dir)
+		if msg, err := cmd.CombinedOutput(); err != nil {
+			f.Fatalf("%v\n%s", err, msg)
+		}
+		data, err := os.ReadFile(out)
+		if err != nil {
+			f.Fatal(err)
+		}
+		if err := os.Remove(out); err != nil {
+			f.Fatal(err)
+		}
+		seeds = append(seeds, data)
+	}
+	return seeds
+}
