@@ -170,9 +170,16 @@ func (fs *FS) seek(ctx context.Context, ino vfs.Ino, off int64, data bool) (at, 
 		}
 	}
 	m := fs.mapper(&in)
-	for step := 0; off < in.size; step++ {
-		if err := checkpoint(ctx, step); err != nil {
+	// Blocks of pointers that point to themselves make files of billions of
+	// pieces. Real ones have no more than there are blocks, or a few times that
+	// where files share them.
+	most := 4*fs.blocks + 1024
+	for step := uint64(0); off < in.size; step++ {
+		if err := checkpoint(ctx, int(step)); err != nil {
 			return 0, in.size, err
+		}
+		if step > most {
+			return 0, in.size, in.corrupt("more pieces than there are blocks")
 		}
 		lblk := uint64(off / fs.blockSize)
 		r, err := m.run(lblk, fileBlocks)

@@ -103,6 +103,9 @@ func load(dev blockio.Device) (*FS, error) {
 func (fs *FS) checkRoot() error {
 	var in inode
 	if err := fs.readInode(ondisk.RootIno, &in); err != nil {
+		if isErrno(err) {
+			return vfs.Corruptf(in.off, "inode 2", "root directory is not in use")
+		}
 		return fmt.Errorf("root directory: %w", err)
 	}
 	if !in.mode().IsDir() {
