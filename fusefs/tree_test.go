@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"testing/fstest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -196,4 +197,12 @@ func TestNodeNumbers(t *testing.T) {
 	assert.Equal(t, unix.EOVERFLOW, unix.Lstat(mnt+"/huge", &st))
 	assert.Contains(t, said.String(), "value too large")
 	assert.Len(t, names(t, mnt), 2)
+}
+
+// The standard library's own idea of a file system that is well behaved. (The
+// cases of go-fuse's posixtest all write.)
+func TestFSTest(t *testing.T) {
+	mnt, said := mountOne(t, fusefs.Volume{FS: volumeWith("d", "/usr", "/usr/local", "/home")})
+	assert.NoError(t, fstest.TestFS(os.DirFS(mnt), "name", "usr/local", "home"))
+	assert.Empty(t, said.String())
 }
