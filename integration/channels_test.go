@@ -3,6 +3,7 @@ package integration
 import (
 	"os"
 	"os/exec"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -20,18 +21,26 @@ type expectation struct {
 	want   manifest.Manifest
 	fields manifest.Fields
 	ignore []string // paths that the tool added
+	notime []string // paths whose times are not compared
+}
+
+// without returns x with paths whose times do not count.
+func (x expectation) without(paths ...string) expectation {
+	x.notime = append(x.notime, paths...)
+	x.want = x.want.Edit(x.clearTimes)
+	return x
+}
+
+func (x expectation) clearTimes(e *manifest.Entry) bool {
+	if slices.Contains(x.notime, e.Path) {
+		e.Sec, e.Nsec = 0, 0
+	}
+	return true
 }
 
 func (x expectation) check(t *testing.T, got manifest.Manifest, fields manifest.Fields) {
 	t.Helper()
-	got = got.Edit(func(e *manifest.Entry) bool {
-		for _, p := range x.ignore {
-			if e.Path == p {
-				return false
-			}
-		}
-		return true
-	})
+	got = got.Edit(func(e *manifest.Entry) bool { return !slices.Contains(x.ignore, e.Path) }).Edit(x.clearTimes)
 	assert.Empty(t, manifest.Diff(x.want, got, x.fields&fields, shownDiffs))
 }
 

@@ -27,6 +27,9 @@ var program string
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	if os.Getenv(flipEnv) != "" {
+		return flipChild()
+	}
 	unix.Umask(0o022)
 	for _, dir := range []string{"/usr/sbin", "/sbin"} {
 		os.Setenv("PATH", os.Getenv("PATH")+":"+dir)
