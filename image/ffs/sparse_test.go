@@ -27,6 +27,7 @@ import (
 type sparseFile struct {
 	img    *image
 	in     *inode
+	geo    *geometry
 	pool   []int64         // addresses of blocks to take
 	blocks map[int64]int64 // lbn to address: what the file should hold
 	known  map[int64]bool  // indirect blocks
@@ -43,6 +44,7 @@ func makeSparse(t testing.TB, l layout, size int64, lbns ...int64) *sparseFile {
 		img: makeImage(t, l, 200*l.bsize, dir, ""), blocks: map[int64]int64{}, known: map[int64]bool{},
 	}
 	f, pool := s.img.open(), s.img.inode("/pool")
+	s.geo = &f.geo
 	for off := int64(0); off < pool.size; off += l.bsize {
 		at, _, err := f.extent(pool, off, 1)
 		require.NoError(t, err)
@@ -71,7 +73,7 @@ func (s *sparseFile) take() int64 {
 
 // set makes addr block lbn of the file.
 func (s *sparseFile) set(lbn, addr int64) {
-	g := &s.img.open().geo
+	g := s.geo
 	s.blocks[lbn] = addr
 	if lbn < ondisk.NDirect {
 		s.in.Direct[lbn] = addr
@@ -104,16 +106,16 @@ func (s *sparseFile) indirect() int64 {
 }
 
 func (s *sparseFile) block(addr int64) []byte {
-	g := &s.img.open().geo
+	g := s.geo
 	return s.img.data[addr<<g.fragShift:][:g.blockSize]
 }
 
 func (s *sparseFile) pointer(table, i int64) []byte {
-	return s.block(table)[i*int64(s.img.open().geo.version.PointerSize()):]
+	return s.block(table)[i*int64(s.geo.version.PointerSize()):]
 }
 
 func (s *sparseFile) put(p []byte, addr int64) {
-	g := &s.img.open().geo
+	g := s.geo
 	if g.version == ondisk.V1 {
 		g.order.PutU32(p, uint32(addr))
 	} else {
@@ -123,7 +125,7 @@ func (s *sparseFile) put(p []byte, addr int64) {
 
 // want is what the file holds from off on.
 func (s *sparseFile) want(off, n int64) []byte {
-	g := &s.img.open().geo
+	g := s.geo
 	p := make([]byte, min(n, s.in.size-off))
 	for i := int64(0); i < int64(len(p)); {
 		skip := (off + i) % g.blockSize
