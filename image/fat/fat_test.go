@@ -214,17 +214,17 @@ func fill(t testing.TB, img, folder string) {
 // deletes every other file, and adds larger ones.
 func fragment(t testing.TB, img, folder string) {
 	t.Helper()
-	piece := filepath.Join(t.TempDir(), "piece")
-	require.NoError(t, os.WriteFile(piece, make([]byte, 3000), 0o644))
-	mtools(t, img, "mmd", "::/frag")
+	pieces := filepath.Join(t.TempDir(), "frag")
+	require.NoError(t, os.Mkdir(pieces, 0o755))
 	var drop []string
 	for i := range 60 {
-		name := fmt.Sprintf("::/frag/p%02d", i)
-		mtools(t, img, "mcopy", piece, name)
+		name := fmt.Sprintf("p%02d", i)
+		require.NoError(t, os.WriteFile(filepath.Join(pieces, name), make([]byte, 3000), 0o644))
 		if i%2 == 0 {
-			drop = append(drop, name)
+			drop = append(drop, "::/frag/"+name)
 		}
 	}
+	mtools(t, img, "mcopy", "-s", pieces, "::/")
 	mtools(t, img, "mdel", drop...)
 	fill(t, img, folder)
 	mtools(t, img, "mdel", "::/frag/*")

@@ -427,3 +427,17 @@ func TestManyFiles(t *testing.T) {
 	}
 	assert.Equal(t, 5000, n)
 }
+
+// What else is on a volume is told, by Info.
+func TestFeatures(t *testing.T) {
+	testtool.Need(t, "xorriso")
+	b := newBuilder(t)
+	b.file("boot.img", 2048, 0o644)
+	img := makeISO(t, b.root, "xorriso", "-as", "mkisofs", "-quiet", "-R", "-J", "-b", "boot.img", "-no-emul-boot", "-V", "A_Long_Volume_Identifier")
+	fsys, _ := open(t, img)
+	info := fsys.Info()
+	assert.Equal(t, []string{"Rock Ridge", "Joliet level 3", "El Torito"}, info.Features)
+	assert.Equal(t, blkid(t, img, "UUID"), info.UUID)
+	assert.Equal(t, "A_Long_Volume_Identifier", info.Label)
+	assert.Equal(t, vfs.StateUnknown, info.State)
+}
