@@ -71,10 +71,10 @@ func (f *FS) readAt(ctx context.Context, in *inode, p []byte, off int64) (int, e
 	return done, eof
 }
 
-// Map implements [vfs.Mapper].
+// Map implements [vfs.Mapper], for directories as well.
 func (f *FS) Map(_ context.Context, ino vfs.Ino, off int64) (devOff, n int64, err error) {
 	var in inode
-	if err := f.open(ino, &in); err != nil {
+	if err := f.open(ino, &in); err != nil && err != syscall.EISDIR {
 		return 0, 0, err
 	}
 	if off < 0 {

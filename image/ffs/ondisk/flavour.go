@@ -56,7 +56,7 @@ func (s *Super) Flavour(o Order) Flavour {
 		s.Word1312&FlagMetaCkHash != 0 && s.Word1308 != 0 && s.Word1308&^0x1f == 0 {
 		return FreeBSD
 	}
-	if s.Magic == MagicFFS2 { // its EA variant was handled above
+	if s.Magic == MagicFFS2 {
 		if s.OldPostblFmt == PostblFormat44 && s.OldCpg >= 1 {
 			return OpenBSD
 		}
