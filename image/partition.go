@@ -105,7 +105,7 @@ func (p *Partition) open(ctx context.Context) (vfs.FS, error) {
 	}
 	switch {
 	case c.Err != nil:
-		return nil, fmt.Errorf("%w: %w", ErrUnknown, c.Err)
+		return nil, c.Err
 	case p.Truncated():
 		return nil, fmt.Errorf("%w; the image ends %d bytes before the partition does: it is truncated",
 			ErrUnknown, p.Size-p.dev.Size())

@@ -50,6 +50,9 @@ func (d *Disk) discoverable(ctx context.Context) bool {
 	}
 	l.Active = roots[0].ID
 	l.Evidence = "newest version in the partition labels: " + roots[0].Entry.Name
+	if roots[0].filled() && !roots[1].filled() {
+		l.Evidence = "the only root partition that is not empty"
+	}
 	if compareSlots(roots[0], roots[1]) == 0 {
 		l.Active, roots[0].Role, roots[1].Role = "", "", ""
 		l.Evidence = ""

@@ -99,7 +99,7 @@ func (fs *FS) readData(ctx context.Context, in *inode, p []byte, off int64) (int
 // are where that copy is.
 func (fs *FS) Map(ctx context.Context, ino vfs.Ino, off int64) (devOff, n int64, err error) {
 	var in inode
-	if err := fs.file(ino, &in); err != nil {
+	if err := fs.file(ino, &in); err != nil && err != syscall.EISDIR {
 		return 0, 0, err
 	}
 	if off < 0 {

@@ -68,10 +68,12 @@ type DirEntry struct {
 // can be spliced from there.
 type Mapper interface {
 	// Map returns where the byte off of the file lies: its offset on the
-	// device and how many bytes follow it contiguously there and in the file
-	// (never beyond the file's end). A hole has devOff -1, and so has anything that must be
-	// read through ReadAt (inline and compressed data); n then says how far
-	// that goes. At or beyond the end of the file it returns io.EOF.
+	// device, and how many bytes follow it contiguously there and in the file
+	// (never beyond the file's end). A hole has devOff -1, and so has anything
+	// that must be read through ReadAt (inline and compressed data); n then
+	// says how far that goes. At or beyond the end of the file it returns
+	// io.EOF. A driver may map directories too, for reports that say where one
+	// lies.
 	Map(ctx context.Context, ino Ino, off int64) (devOff, n int64, err error)
 }
 
