@@ -9,7 +9,8 @@ SUDO     = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # not installed.
 PACKAGES = acl attr debootstrap dosfstools e2fsprogs fdisk fuse2fs fuse3 gdisk \
 	genisoimage grub-common kmod libarchive-tools libcap2-bin makefs mtools \
-	qemu-system-x86 sleuthkit squashfs-tools util-linux xorriso xz-utils zstd
+	mtree-netbsd qemu-system-x86 sleuthkit squashfs-tools systemd util-linux \
+	xorriso xz-utils zstd
 
 .PHONY: build demo test unit integration bench fuzz lint tools clean
 
@@ -43,11 +44,15 @@ lint: ## formatting, vet, staticcheck, import directions
 tools: ## Debian packages that the tests need
 	@missing=""; for p in $(PACKAGES); do \
 		dpkg-query -W -f '$${db:Status-Abbrev}' $$p 2>/dev/null | grep -q ^ii || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ] || ! apt-cache show linux-image-amd64 >/dev/null 2>&1; then \
+		$(SUDO) apt-get -qq update; \
+	fi; \
 	if [ -n "$$missing" ]; then \
 		echo "installing:$$missing"; \
-		$(SUDO) apt-get -qq update && \
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing; \
 	fi
+	@# Ordinary users may use FUSE; where no udev runs, nothing has said so yet.
+	@if [ -c /dev/fuse ] && [ "$$(stat -c %a /dev/fuse)" != 666 ]; then $(SUDO) chmod 666 /dev/fuse; fi
 
 clean:
 	rm -rf resflash out
