@@ -5,7 +5,9 @@
 //
 // What counts are ratios. Every round measures all systems one after the
 // other, so that a busy host slows them alike; the median of the rounds is
-// taken, and the host's own speed drops out of the ratio.
+// taken, and the host's own speed drops out of the ratio. The CPU time of the
+// servers is printed as well: it is what remains comparable on a host that is
+// busy with other things.
 //
 //	go run ./integration/bench [-rounds 3] [-check] [-only find,ls]
 //
@@ -87,11 +89,11 @@ func run(cfg config) (missed int, err error) {
 	chosen := slices.DeleteFunc(slices.Clone(workloads), func(w workload) bool { return cfg.only != "" && !listed(cfg.only, w.name) })
 
 	// times[workload][system] of each round
-	times := map[string]map[string][]time.Duration{}
+	times := map[string]map[string][]sample{}
 	for round := range cfg.rounds {
 		for _, w := range chosen {
 			if times[w.name] == nil {
-				times[w.name] = map[string][]time.Duration{}
+				times[w.name] = map[string][]sample{}
 			}
 			for i := range systems {
 				// Another order each round: the first pays for what the
@@ -118,6 +120,18 @@ func run(cfg config) (missed int, err error) {
 func listed(list, name string) bool { return slices.Contains(strings.Split(list, ","), name) }
 
 func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }
+
+// medianOf is the median of what of returns for each measurement.
+func medianOf(all []sample, of func(sample) time.Duration) time.Duration {
+	var values []time.Duration
+	for _, s := range all {
+		values = append(values, of(s))
+	}
+	return median(values)
+}
+
+func wall(s sample) time.Duration { return s.wall }
+func cpu(s sample) time.Duration  { return s.cpu }
 
 func median(all []time.Duration) time.Duration {
 	sorted := slices.Sorted(slices.Values(all))

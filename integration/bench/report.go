@@ -10,32 +10,19 @@ import (
 
 // report prints a table, and returns how many targets were missed. A ratio is
 // the time of the other over ours: above 1 we are faster.
-func report(w io.Writer, workloads []workload, systems []system, times map[string]map[string][]time.Duration) (missed int) {
+func report(w io.Writer, workloads []workload, systems []system, times map[string]map[string][]sample) (missed int) {
 	fmt.Fprintf(w, "Medians of %d rounds in seconds; x is the other's time over ours.\n\n", rounds(times))
-	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprint(tab, "workload")
-	for _, s := range systems {
-		fmt.Fprintf(tab, "\t%s", s.name)
-	}
-	fmt.Fprintln(tab)
-	for _, wl := range workloads {
-		fmt.Fprint(tab, wl.what)
-		for _, s := range systems {
-			fmt.Fprintf(tab, "\t%.3f", median(times[wl.name][s.name]).Seconds())
-		}
-		fmt.Fprintln(tab)
-	}
-	tab.Flush()
-	fmt.Fprintln(w)
+	seconds(w, "wall clock", workloads, systems, times, wall)
+	seconds(w, "CPU of the server", workloads, systems, times, cpu)
 
-	tab = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tab, "workload\tours\tx fuse2fs\tx kernel\tx loopback\tx memory\ttarget\t")
 	for _, wl := range workloads {
 		for _, our := range systems {
 			if our.role != ours {
 				continue
 			}
-			mine := median(times[wl.name][our.name]).Seconds()
+			mine := medianOf(times[wl.name][our.name], wall).Seconds()
 			ratio := func(r role) float64 { return best(systems, times[wl.name], r) / mine }
 			var targets, failed []string
 			for _, t := range []struct {
@@ -70,12 +57,31 @@ func report(w io.Writer, workloads []workload, systems []system, times map[strin
 	return missed
 }
 
+// seconds prints one number for each workload and system.
+func seconds(w io.Writer, title string, workloads []workload, systems []system, times map[string]map[string][]sample, of func(sample) time.Duration) {
+	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprint(tab, title)
+	for _, s := range systems {
+		fmt.Fprintf(tab, "\t%s", s.name)
+	}
+	fmt.Fprintln(tab)
+	for _, wl := range workloads {
+		fmt.Fprint(tab, wl.what)
+		for _, s := range systems {
+			fmt.Fprintf(tab, "\t%.3f", medianOf(times[wl.name][s.name], of).Seconds())
+		}
+		fmt.Fprintln(tab)
+	}
+	tab.Flush()
+	fmt.Fprintln(w)
+}
+
 // best returns the median time in seconds of the fastest system of a role, 0 if
 // there is none.
-func best(systems []system, times map[string][]time.Duration, r role) float64 {
+func best(systems []system, times map[string][]sample, r role) float64 {
 	fastest := 0.0
 	for _, s := range systems {
-		if t := median(times[s.name]).Seconds(); s.role == r && t > 0 && (fastest == 0 || t < fastest) {
+		if t := medianOf(times[s.name], wall).Seconds(); s.role == r && t > 0 && (fastest == 0 || t < fastest) {
 			fastest = t
 		}
 	}
@@ -89,7 +95,7 @@ func times2(ratio float64) string {
 	return fmt.Sprintf("%.2f", ratio)
 }
 
-func rounds(times map[string]map[string][]time.Duration) int {
+func rounds(times map[string]map[string][]sample) int {
 	for _, of := range times {
 		for _, all := range of {
 			return len(all)

@@ -66,45 +66,51 @@ func available(f *fileset, binary string) []system {
 	)
 }
 
+// sample is one measurement.
+type sample struct {
+	wall time.Duration
+	cpu  time.Duration // of the process that serves
+}
+
 // measure mounts the tree anew, does the work, and unmounts it.
-func (s system) measure(w workload, f *fileset) (time.Duration, error) {
+func (s system) measure(w workload, f *fileset) (t sample, err error) {
 	if s.role == kernel {
 		dropCaches(s.image) // before: the loop device reads as it is mounted
 	}
-	tree, end, err := s.start(f.mnt)
+	tree, pid, end, err := s.start(f.mnt)
 	if err != nil {
-		return 0, err
+		return t, err
 	}
 	dropCaches(s.image)
 	if w.warm {
 		err = w.do(tree)
 	}
-	var took time.Duration
 	if err == nil {
-		start := time.Now()
+		start, before := time.Now(), cpuTime(pid)
 		err = w.do(tree)
-		took = time.Since(start)
+		t = sample{wall: time.Since(start), cpu: cpuTime(pid) - before}
 	}
 	if e := end(); err == nil {
 		err = e
 	}
-	return took, err
+	return t, err
 }
 
-// start mounts, and returns where the tree is and a function that unmounts.
-func (s system) start(mnt string) (tree string, end func() error, err error) {
+// start mounts, and returns where the tree is, the process that serves it (0:
+// none) and a function that unmounts.
+func (s system) start(mnt string) (tree string, pid int, end func() error, err error) {
 	if s.mount != nil {
 		end, err = s.mount(mnt)
-		return mnt, end, err
+		return mnt, 0, end, err
 	}
 	before, err := device(mnt)
 	if err != nil {
-		return "", nil, err
+		return "", 0, nil, err
 	}
 	cmd := s.command(mnt)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
-		return "", nil, err
+		return "", 0, nil, err
 	}
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }()
@@ -117,7 +123,7 @@ func (s system) start(mnt string) (tree string, end func() error, err error) {
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(2 * time.Millisecond) {
 		select {
 		case err := <-exited:
-			return "", nil, fmt.Errorf("%s ended before it was mounted: %v", s.name, err)
+			return "", 0, nil, fmt.Errorf("%s ended before it was mounted: %v", s.name, err)
 		default:
 		}
 		if now, err := device(mnt); err == nil && now != before {
@@ -125,17 +131,17 @@ func (s system) start(mnt string) (tree string, end func() error, err error) {
 		}
 		if time.Now().After(deadline) {
 			_ = cmd.Process.Kill()
-			return "", nil, fmt.Errorf("%s has not mounted in a minute", s.name)
+			return "", 0, nil, fmt.Errorf("%s has not mounted in a minute", s.name)
 		}
 	}
 	// A program that mounts volumes has the tree one level below.
 	for _, pattern := range []string{bigFile, "*/" + bigFile} {
 		if found, _ := filepath.Glob(filepath.Join(mnt, pattern)); len(found) > 0 {
-			return filepath.Dir(found[0]), end, nil
+			return filepath.Dir(found[0]), cmd.Process.Pid, end, nil
 		}
 	}
 	_ = end()
-	return "", nil, fmt.Errorf("%s shows no %s", s.name, bigFile)
+	return "", 0, nil, fmt.Errorf("%s shows no %s", s.name, bigFile)
 }
 
 func device(path string) (uint64, error) {
