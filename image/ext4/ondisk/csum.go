@@ -8,11 +8,22 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // the inversions before and after that hash/crc32 makes.
 func CRC32C(crc uint32, p []byte) uint32 { return ^crc32.Update(^crc, castagnoli, p) }
 
-// CRC32C32 continues crc over v in little-endian order.
+// CRC32C32 continues crc over v in little-endian order. It is by table: the
+// four bytes on their own would be an allocation for every inode.
 func CRC32C32(crc, v uint32) uint32 {
-	var b [4]byte
-	le.PutUint32(b[:], v)
-	return CRC32C(crc, b[:])
+	for range 4 {
+		crc = castagnoli[byte(crc)^byte(v)] ^ crc>>8
+		v >>= 8
+	}
+	return crc
+}
+
+// crc32cZeros continues crc over n zeros, which stand for a checksum itself.
+func crc32cZeros(crc uint32, n int) uint32 {
+	for range n {
+		crc = castagnoli[byte(crc)] ^ crc>>8
+	}
+	return crc
 }
 
 // crc16Table is for the polynomial 0x8005, reflected, which Linux's crc16 uses.

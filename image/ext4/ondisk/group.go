@@ -65,7 +65,7 @@ func DecodeGroupDesc(b []byte, d *GroupDesc) {
 func GroupChecksum(seed, group uint32, b []byte) uint16 {
 	crc := CRC32C32(seed, group)
 	crc = CRC32C(crc, b[:groupChecksumOff])
-	crc = CRC32C(crc, []byte{0, 0})
+	crc = crc32cZeros(crc, 2)
 	return uint16(CRC32C(crc, b[groupChecksumOff+2:]))
 }
 

@@ -150,14 +150,13 @@ func InodeSeed(seed, ino, generation uint32) uint32 {
 // (ext4_inode_csum). Without an upper half (hasHi), only the lower 16 bits
 // count.
 func InodeChecksum(inodeSeed uint32, b []byte, hasHi bool) uint32 {
-	var zero [2]byte
 	crc := CRC32C(inodeSeed, b[:0x7C])
-	crc = CRC32C(crc, zero[:])
+	crc = crc32cZeros(crc, 2)
 	crc = CRC32C(crc, b[0x7E:InodeSizeOld])
 	if len(b) > InodeSizeOld {
 		if hasHi {
 			crc = CRC32C(crc, b[InodeSizeOld:0x82])
-			crc = CRC32C(crc, zero[:])
+			crc = crc32cZeros(crc, 2)
 			crc = CRC32C(crc, b[0x84:])
 		} else {
 			crc = CRC32C(crc, b[InodeSizeOld:])
