@@ -248,5 +248,6 @@ func (r *rawFS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadR
 	if n.f != nil {
 		return fuse.ReadResultFd(n.f.Fd(), int64(in.Offset), int(size)), fuse.OK
 	}
-	return fuse.ReadResultData(n.data[in.Offset:][:size]), fuse.OK
+	// A vector, because go-fuse tries to splice plain data first.
+	return fuse.ReadResultVector([][]byte{n.data[in.Offset:][:size]}), fuse.OK
 }

@@ -1,7 +1,8 @@
 // Bench measures how fast a mount is, next to others that do the same work:
 // fuse2fs, the kernel (as root), and two ceilings built on go-fuse itself: its
 // loopback file system without passthrough, and a tree held in memory. All are
-// served by processes of their own, from the same files.
+// served by processes of their own, from the same files. Memory is there twice,
+// as go-fuse's tree of nodes and as a bare table; the faster one counts.
 //
 // What counts are ratios. Every round measures all systems one after the
 // other, so that a busy host slows them alike; the median of the rounds is
@@ -100,6 +101,11 @@ func run(cfg config) (missed int, err error) {
 				// one before it left behind.
 				s := systems[(i+round)%len(systems)]
 				took, err := s.measure(w, files)
+				if err != nil && s.role != ours {
+					// go-fuse's tree of nodes loses a name now and then
+					// while the kernel drops its caches.
+					took, err = s.measure(w, files)
+				}
 				if err != nil {
 					return 0, fmt.Errorf("%s on %s: %w", w.name, s.name, err)
 				}

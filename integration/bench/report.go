@@ -11,7 +11,7 @@ import (
 // report prints a table, and returns how many targets were missed. A ratio is
 // the time of the other over ours: above 1 we are faster.
 func report(w io.Writer, workloads []workload, systems []system, times map[string]map[string][]sample) (missed int) {
-	fmt.Fprintf(w, "Medians of %d rounds in seconds; x is the other's time over ours.\n\n", rounds(times))
+	fmt.Fprintf(w, "Medians of %d rounds in seconds; x is the other's time over ours; of the two in memory the faster one counts.\n\n", rounds(times))
 	seconds(w, "wall clock", workloads, systems, times, wall)
 	seconds(w, "CPU of the server", workloads, systems, times, cpu)
 
