@@ -10,7 +10,7 @@
 // servers is printed as well: it is what remains comparable on a host that is
 // busy with other things.
 //
-//	go run ./integration/bench [-rounds 3] [-check] [-only find,ls]
+//	go run ./integration/bench [-rounds 5] [-check] [-only find,ls]
 //
 // With -check the exit status is 1 when a target is missed. As root the caches
 // of the kernel are emptied before each cold measurement; without, only the
@@ -46,7 +46,7 @@ func main() {
 		return
 	}
 	var cfg config
-	flag.IntVar(&cfg.rounds, "rounds", 3, "rounds to take the median of")
+	flag.IntVar(&cfg.rounds, "rounds", 5, "rounds to take the median of")
 	flag.BoolVar(&cfg.check, "check", false, "fail when a target is missed")
 	flag.StringVar(&cfg.only, "only", "", "comma-separated workloads; default all")
 	flag.StringVar(&cfg.systems, "systems", "", "comma-separated systems; default all there are")
