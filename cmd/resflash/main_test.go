@@ -135,17 +135,3 @@ func diskImage(t *testing.T) string {
 	require.NoError(t, shared.err)
 	return filepath.Join(shared.dir, "disk.img")
 }
-
-// copyOf returns a copy of the shared image that may be changed.
-func copyOf(t *testing.T, change func(f *os.File)) string {
-	t.Helper()
-	data, err := os.ReadFile(diskImage(t))
-	require.NoError(t, err)
-	name := filepath.Join(t.TempDir(), "disk.img")
-	require.NoError(t, os.WriteFile(name, data, 0o600))
-	f, err := os.OpenFile(name, os.O_RDWR, 0)
-	require.NoError(t, err)
-	change(f)
-	require.NoError(t, f.Close())
-	return name
-}

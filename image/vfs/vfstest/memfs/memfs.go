@@ -26,10 +26,11 @@ import (
 	"github.com/resflash/resflash/image/vfs"
 )
 
+const rootIno vfs.Ino = 2 // as in FFS and ext4
+
 const (
-	rootIno   vfs.Ino = 2 // as in FFS and ext4
-	nameMax           = 255
-	blockSize         = 4096
+	nameMax   = 255
+	blockSize = 4096
 )
 
 // Epoch is the time that files get unless they are given another.
