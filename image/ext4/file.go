@@ -11,6 +11,9 @@ import (
 
 // file reads the inode of a regular file whose contents can be read.
 func (fs *FS) file(ino vfs.Ino, in *inode) error {
+	if fs.recent.load(ino, in) {
+		return nil
+	}
 	if err := fs.readInode(ino, in); err != nil {
 		return err
 	}
@@ -20,7 +23,11 @@ func (fs *FS) file(ino vfs.Ino, in *inode) error {
 	case !in.mode().IsRegular():
 		return syscall.EINVAL
 	}
-	return in.readable()
+	if err := in.readable(); err != nil {
+		return err
+	}
+	fs.recent.store(in)
+	return nil
 }
 
 // readable refuses contents that are not there in plain.

@@ -56,10 +56,12 @@ type FS struct {
 	cache *blockio.Cache // metadata of dev
 
 	geometry
-	seed  uint32 // of metadata checksums
-	info  vfs.Info
-	names nameCache
-	fast  *fastCommits // logical changes in the journal, or nil
+	seed   uint32 // of metadata checksums
+	info   vfs.Info
+	names  nameCache
+	recent recentFiles
+	descs  recentGroups
+	fast   *fastCommits // logical changes in the journal, or nil
 }
 
 // Info describes the file system.

@@ -42,6 +42,9 @@ func (g *geometry) groupStart(group uint64) uint64 { return g.firstBlock + group
 //
 // Requires n < fs.groups.
 func (fs *FS) group(n uint64) (d ondisk.GroupDesc, err error) {
+	if d, ok := fs.descs.load(n); ok {
+		return d, nil
+	}
 	num := fs.descBlock(n / fs.descPerBlock())
 	in := int64(n%fs.descPerBlock()) * int64(fs.descSize)
 	b, err := fs.block(num, "group descriptors")
@@ -66,5 +69,6 @@ func (fs *FS) group(n uint64) (d ondisk.GroupDesc, err error) {
 	if !fs.validBlocks(d.InodeTable, fs.tableBlocks) {
 		return d, corrupt("inode table of %d blocks at block %d lies outside the file system", fs.tableBlocks, d.InodeTable)
 	}
+	fs.descs.store(n, d)
 	return d, nil
 }

@@ -378,8 +378,9 @@ func compareContents(t testing.TB, fs vfs.FS, a vfs.Attr, host string) {
 	require.NoError(t, err)
 	defer f.Close()
 	want, got := make([]byte, 70001), make([]byte, 70001)
+	junk := bytes.Repeat([]byte{0x55}, len(got))
 	for off := int64(0); off < a.Size; {
-		if off > 64<<20 {
+		if off > 16<<20 {
 			// Far into a sparse file: go where one of them has data.
 			h, herr := unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
 			g, gerr := fs.(vfs.HoleSeeker).SeekData(ctx, a.Ino, off)
@@ -397,9 +398,7 @@ func compareContents(t testing.TB, fs vfs.FS, a vfs.Attr, host string) {
 		n := min(int64(len(want)), a.Size-off)
 		_, err := f.ReadAt(want[:n], off)
 		require.NoError(t, err)
-		for i := range got {
-			got[i] = 0x55
-		}
+		copy(got, junk)
 		m, err := fs.ReadAt(ctx, a.Ino, got[:n], off)
 		require.NoError(t, err, host)
 		require.Equal(t, int(n), m)

@@ -95,7 +95,7 @@ func TestDirtyJournalShowsWhatMountingWouldShow(t *testing.T) {
 		{"bigalloc", "data=journal", []string{"-O", "bigalloc"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			img := mkfs(t, 64<<20, "", append([]string{"-t", "ext4"}, c.args...)...)
+			img := mkfs(t, 32<<20, "", append([]string{"-t", "ext4"}, c.args...)...)
 			dir, unmount := mount(t, img, c.mount)
 			busy(t, dir)
 			dirty := copyFile(t, img)

@@ -47,7 +47,7 @@ func TestReadsWhatTheKernelWrites(t *testing.T) {
 		{name: "verity", args: []string{"-O", "verity"}, many: 10},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			img := mkfs(t, 96<<20, "", append([]string{"-t", "ext4"}, c.args...)...)
+			img := mkfs(t, 48<<20, "", append([]string{"-t", "ext4"}, c.args...)...)
 			if c.tune != nil {
 				testtool.Run(t, "tune2fs", append(c.tune, img)...)
 			}

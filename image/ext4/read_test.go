@@ -16,15 +16,26 @@ import (
 	"github.com/resflash/resflash/image/vfs/vfstest"
 )
 
-// kinds are ways of making a file system.
-var kinds = []struct {
+// kind is a way of making a file system.
+type kind struct {
 	name     string
 	args     []string
 	typ      string // as blkid says, if not ext4
 	inline   bool
 	quota    bool // mke2fs -d does not count what it writes, which e2fsck finds
 	noXattrs bool // in the format: mke2fs writes them, but nobody may look
-}{
+}
+
+// size is how large an image is needed for the tree, in bytes.
+func (k kind) size() int64 {
+	switch k.name {
+	case "64k", "bigalloc": // what is smaller takes a lot of room
+		return 128 << 20
+	}
+	return 32 << 20
+}
+
+var kinds = []kind{
 	{name: "default"},
 	{name: "ext4-4k", args: []string{"-b", "4096"}},
 	{name: "ext3", typ: "ext3"},
@@ -79,7 +90,7 @@ func TestReadsWhatMke2fsWrites(t *testing.T) {
 				from = inlineTree
 			}
 			args := append([]string{"-t", cmp.Or(k.typ, "ext4"), "-L", "a label", "-M", "/last/mount"}, k.args...)
-			img := mkfs(t, 64<<20, from, args...)
+			img := mkfs(t, k.size(), from, args...)
 			if !k.quota {
 				testtool.Run(t, "e2fsck", "-fn", img)
 			}
@@ -103,7 +114,7 @@ func TestSuite(t *testing.T) {
 		switch k.name {
 		case "default", "ext2-1k", "inline-data", "64k":
 			t.Run(k.name, func(t *testing.T) {
-				img := mkfs(t, 64<<20, tree, append([]string{"-t", cmp.Or(k.typ, "ext4")}, k.args...)...)
+				img := mkfs(t, k.size(), tree, append([]string{"-t", cmp.Or(k.typ, "ext4")}, k.args...)...)
 				dev := openDevice(t, img)
 				fs, err := Driver.Open(ctx, dev)
 				require.NoError(t, err)
