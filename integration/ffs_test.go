@@ -41,14 +41,15 @@ func ffsForms() []ffsForm {
 	return out
 }
 
-// linux says whether Linux mounts the form, and how. Its driver knows fragments
-// up to 4 KiB.
+// linux says whether the form is one for Linux to judge, and how. Its driver
+// knows fragments up to 4 KiB.
 func (f ffsForm) linux(image string) (kernelvm.Disk, bool) {
 	d := kernelvm.Disk{Path: image, FS: "ufs", Options: "ufstype=44bsd"}
 	if f.version == 2 {
 		d.Options, d.LendSuper = "ufstype=ufs2", 65536
 	}
-	return d, f.fsize <= 4096
+	// It is emulated, and slow: two sizes of each byte order will do.
+	return d, f.fsize <= 4096 && (f.big == (f.bsize == 8192 || f.bsize == 32768))
 }
 
 // makeFFS makes the image and then gives it holes, and poison in its free space.
@@ -135,15 +136,25 @@ func TestFFS(t *testing.T) {
 		images = append(images, made{fx, f})
 		t.Run(fx.name, func(t *testing.T) {
 			channels(t, image, "whole", fx.x)
-			// GRUB looks for superblocks at 65536 first, where blocks of 64 KiB
-			// have an alternate one; it has no FFS2 in big-endian.
+			if f.bsize != 4096 && f.bsize != 16384 && f.bsize != 65536 {
+				return // the foreign readers are slow
+			}
+			// GRUB has no FFS2 in big-endian, and in FFS1 it forgets to swap
+			// the bytes of indirect pointers.
+			folders := []string{"many", "deep", "links"}
+			if !f.big {
+				folders = append(folders, "sizes", "holes")
+			}
 			if f.version == 1 || !f.big {
-				t.Run("GRUB", func(t *testing.T) { fx.grub(t, "sizes", "many", "deep", "holes", "links") })
+				t.Run("GRUB", func(t *testing.T) { fx.grub(t, folders...) })
 			}
 			// Sleuth Kit has no FFS2 with its superblock at 8192; blocks of 64 KiB
-			// put an alternate one where it looks.
+			// put an alternate one where it looks. It knows no times before 1970.
 			if f.version == 1 || f.bsize == 65536 {
-				t.Run("Sleuthkit", func(t *testing.T) { fx.sleuthkit(t, manifest.Mode|manifest.Owner|manifest.Size|manifest.Mtime) })
+				t.Run("Sleuthkit", func(t *testing.T) {
+					fx.x = fx.x.without("times/before the epoch")
+					fx.sleuthkit(t, manifest.Mode|manifest.Owner|manifest.Size|manifest.Mtime)
+				})
 			}
 		})
 	}

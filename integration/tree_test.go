@@ -200,7 +200,7 @@ func standardTree(t testing.TB, k kinds) *tree {
 		tr.sparse("holes/start", 1<<20, 5000, 1<<20-5000)
 		tr.sparse("holes/middle", 3<<20, 70_000, 0, 2<<20)
 		tr.sparse("holes/end", 2<<20+17, 4096, 0)
-		tr.sparse("holes/only", 10<<20, 0)
+		tr.sparse("holes/only", 1<<20, 0)
 		tr.sparse("holes/combed", 4<<20, 1024, 0, 1<<17, 1<<18, 1<<19, 1<<20, 1<<21, 3<<20)
 	}
 	if k.xattrs {
