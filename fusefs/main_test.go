@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/resflash/resflash/fusefs"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // TestMain fails when a test has left a mount behind.
@@ -79,11 +80,11 @@ func needMount(t testing.TB) {
 	t.Helper()
 	f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
 	if err != nil {
-		missing(t, "cannot use /dev/fuse: %v", err)
+		testtool.Missing(t, "cannot use /dev/fuse: %v", err)
 	}
 	f.Close()
 	if os.Geteuid() != 0 {
-		needTool(t, "fusermount3")
+		testtool.Need(t, "fusermount3")
 	}
 }
 
@@ -114,21 +115,4 @@ func unmount(t testing.TB, srv *fusefs.Server) {
 		_ = srv.Detach()
 	}
 	srv.Wait()
-}
-
-// missing skips a test for want of something on the host, and fails it where
-// nothing may be missing, as in CI.
-func missing(t testing.TB, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("RESFLASH_STRICT") == "1" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
-}
-
-func needTool(t testing.TB, name string) {
-	t.Helper()
-	if _, err := exec.LookPath(name); err != nil {
-		missing(t, "program %s is not installed", name)
-	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/resflash/resflash/fusefs"
 	"github.com/resflash/resflash/image/vfs"
 	"github.com/resflash/resflash/image/vfs/vfstest/memfs"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // The tests run as root in CI, where mounting takes another way than it does
@@ -34,10 +35,11 @@ func TestAsOrdinaryUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("all tests are run as an ordinary user already")
 	}
-	needTool(t, "fusermount3")
+	testtool.Need(t, "fusermount3")
 	needMount(t)
-	// Where the user can reach it, unlike t.TempDir.
-	dir, err := os.MkdirTemp("", "fusefs-user-")
+	// Where the user can reach it, unlike t.TempDir, and not in what of /dev is
+	// taken away below.
+	dir, err := os.MkdirTemp("/tmp", "fusefs-user-")
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	require.NoError(t, os.Chmod(dir, 0o755))

@@ -16,9 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/resflash/resflash/image/blockio"
-	"github.com/resflash/resflash/image/internal/testtool"
 	"github.com/resflash/resflash/image/part"
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // disk lets sfdisk partition an image of mb MiB, adds what is at some bytes,

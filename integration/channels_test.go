@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/resflash/resflash/integration/internal/testtool"
 	"github.com/resflash/resflash/integration/manifest"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // shownDiffs is how many differences a failed comparison prints.

@@ -8,9 +8,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/resflash/resflash/integration/internal/testtool"
 	"github.com/resflash/resflash/integration/kernelvm"
 	"github.com/resflash/resflash/integration/manifest"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // An ffsForm is one way to make an FFS.

@@ -20,8 +20,8 @@ import (
 
 	"github.com/resflash/resflash/image"
 	"github.com/resflash/resflash/image/export"
-	"github.com/resflash/resflash/integration/internal/testtool"
 	"github.com/resflash/resflash/integration/testimage"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 const (

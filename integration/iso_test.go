@@ -4,9 +4,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/resflash/resflash/integration/internal/testtool"
 	"github.com/resflash/resflash/integration/kernelvm"
 	"github.com/resflash/resflash/integration/manifest"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // TestISO reads ISO 9660 with Rock Ridge.

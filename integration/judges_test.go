@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/resflash/resflash/integration/internal/testtool"
 	"github.com/resflash/resflash/integration/manifest"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // A fixture is an image, and what is in it.

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/resflash/resflash/integration/internal/testtool"
 	"github.com/resflash/resflash/integration/testimage"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // diskJSON is what of inspect --json the tests look at. It is written out again

@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/resflash/resflash/integration/internal/testtool"
 	"github.com/resflash/resflash/integration/manifest"
 	"github.com/resflash/resflash/integration/testimage"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // nobody is a user with no rights at all.

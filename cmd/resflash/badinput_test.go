@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // The table of bad input in the README: each with its message and exit code.
@@ -28,7 +30,7 @@ func TestBadInput(t *testing.T) {
 	write("short.img", []byte("x"))
 	write("disk.img.gz", append([]byte("\x1f\x8b\x08"), make([]byte, 4096)...))
 	write("overlap.img", overlapping())
-	need(t, "makefs")
+	testtool.Need(t, "makefs")
 	cyclicImage(t, filepath.Join(dir, "cyclic.img"))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "full"), 0o700))
 	write("full/file", nil)

@@ -8,12 +8,14 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // complete asks bash what it would offer for a command line.
 func complete(t *testing.T, words ...string) []string {
 	t.Helper()
-	need(t, "bash")
+	testtool.Need(t, "bash")
 	script := filepath.Join(t.TempDir(), "completion")
 	require.NoError(t, os.WriteFile(script, []byte(works(t, "completion", "bash")), 0o600))
 	code := `set -eu; source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); _resflash; printf '%s\n' "${COMPREPLY[@]-}"`

@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // here changes into a new folder that holds the shared image.
@@ -169,7 +171,7 @@ func TestExportMtree(t *testing.T) {
 
 // The digest of the whole image, with its holes unread, is that of its bytes.
 func TestHashOfWholeImage(t *testing.T) {
-	need(t, "sha256sum")
+	testtool.Need(t, "sha256sum")
 	dir := here(t)
 	assert.Equal(t, command(t, dir, "sha256sum", "disk.img"), works(t, "hash", "disk.img"))
 }

@@ -41,22 +41,6 @@ func resflash(args ...string) (stdout, stderr string, code int) {
 	return out.String(), errs.String(), code
 }
 
-// need skips a test without these programs; where RESFLASH_STRICT is 1 (in CI)
-// it fails.
-func need(t *testing.T, tools ...string) {
-	t.Helper()
-	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
-	for _, tool := range tools {
-		if _, err := exec.LookPath(tool); err == nil {
-			continue
-		}
-		if os.Getenv("RESFLASH_STRICT") == "1" {
-			t.Fatalf("program %s is not installed (make tools installs it)", tool)
-		}
-		t.Skipf("program %s is not installed (make tools installs it)", tool)
-	}
-}
-
 // command runs a foreign program in dir.
 func command(t *testing.T, dir, name string, args ...string) string {
 	t.Helper()

@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/resflash/resflash/integration/testtool"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,7 +28,7 @@ func needFUSE(t *testing.T) {
 		t.Skipf("/dev/fuse: %v", err)
 	}
 	if os.Geteuid() != 0 {
-		need(t, "fusermount3")
+		testtool.Need(t, "fusermount3")
 	}
 }
 
@@ -162,7 +164,7 @@ func TestMountAsOrdinaryUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("the other tests run as an ordinary user already")
 	}
-	need(t, "setpriv", "fusermount3")
+	testtool.Need(t, "setpriv", "fusermount3")
 	if st, err := os.Stat("/dev/fuse"); err != nil || st.Mode().Perm()&0o006 != 0o006 {
 		t.Skip("/dev/fuse is for root only here; udev makes it 0666")
 	}

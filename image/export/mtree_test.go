@@ -12,9 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/resflash/resflash/image/export"
-	"github.com/resflash/resflash/image/internal/testtool"
 	"github.com/resflash/resflash/image/vfs"
 	"github.com/resflash/resflash/image/vfs/vfstest/memfs"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 func writeMtree(t *testing.T, fs vfs.FS) string {

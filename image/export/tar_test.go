@@ -19,9 +19,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/resflash/resflash/image/export"
-	"github.com/resflash/resflash/image/internal/testtool"
 	"github.com/resflash/resflash/image/vfs"
 	"github.com/resflash/resflash/image/vfs/vfstest/memfs"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // writeTar exports all of fs into a file.

@@ -13,8 +13,8 @@ import (
 
 	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/ext4/ondisk"
-	"github.com/resflash/resflash/image/internal/testtool"
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // damagedTree has a file for each structure that has a checksum.

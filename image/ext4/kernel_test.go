@@ -12,9 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/resflash/resflash/image/internal/testtool"
 	"github.com/resflash/resflash/image/vfs"
 	"github.com/resflash/resflash/image/vfs/vfstest"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // What the kernel writes, with what mke2fs -d never makes: hash trees,

@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/resflash/resflash/image/internal/testtool"
 	"github.com/resflash/resflash/image/vfs"
 	"github.com/resflash/resflash/image/vfs/vfstest"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // kind is a way of making a file system.

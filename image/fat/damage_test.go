@@ -18,8 +18,8 @@ import (
 	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/fat"
 	"github.com/resflash/resflash/image/fat/ondisk"
-	"github.com/resflash/resflash/image/internal/testtool"
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // An editor changes a volume in memory by its structures. It knows nothing of

@@ -21,9 +21,9 @@ import (
 
 	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/fat"
-	"github.com/resflash/resflash/image/internal/testtool"
 	"github.com/resflash/resflash/image/vfs"
 	"github.com/resflash/resflash/image/vfs/vfstest"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 var ctx = context.Background()

@@ -21,10 +21,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/resflash/resflash/image/blockio"
-	"github.com/resflash/resflash/image/internal/testtool"
 	"github.com/resflash/resflash/image/iso9660"
 	"github.com/resflash/resflash/image/vfs"
 	"github.com/resflash/resflash/image/vfs/vfstest"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 var ctx = context.Background()

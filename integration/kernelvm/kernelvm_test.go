@@ -10,9 +10,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/resflash/resflash/integration/internal/testtool"
 	"github.com/resflash/resflash/integration/kernelvm"
 	"github.com/resflash/resflash/integration/manifest"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // The judge itself is judged with images that Debian's makefs and mke2fs made

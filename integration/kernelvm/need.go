@@ -4,7 +4,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/resflash/resflash/integration/internal/testtool"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 var fetched struct {

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/resflash/resflash/integration/internal/testtool"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 func TestFATPassesFsckAndMtools(t *testing.T) {

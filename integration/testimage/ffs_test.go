@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/resflash/resflash/integration/internal/testtool"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // hardTree has what is hard to get right: every kind of file, sizes around all

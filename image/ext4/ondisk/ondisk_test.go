@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/resflash/resflash/image/internal/testtool"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 func TestSizes(t *testing.T) {

@@ -18,9 +18,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/resflash/resflash/image/blockio"
-	"github.com/resflash/resflash/image/internal/testtool"
 	"github.com/resflash/resflash/image/part"
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 const mib = 1 << 20

@@ -19,8 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/resflash/resflash/image/blockio"
-	"github.com/resflash/resflash/image/internal/testtool"
 	"github.com/resflash/resflash/image/part"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // script lets sfdisk partition an image of size bytes and returns the bytes of
