@@ -114,8 +114,13 @@ func TestExt4(t *testing.T) {
 func TestExt4Big(t *testing.T) {
 	heavy(t)
 	tr := bigTree(t, true)
-	x := expectation{want: tr.manifest(), fields: manifest.All &^ manifest.Nsec, ignore: []string{"lost+found"}}
+	x := expectation{want: tr.manifest(), fields: manifest.All &^ manifest.Nsec, ignore: []string{"lost+found"}}.without(".")
 	image := makeExt(t, "big", "-t ext4 -N 100000", tr.root, 700<<20)
 	channels(t, image, "whole", x)
-	t.Run("debugfs", func(t *testing.T) { fixture{"big", image, tr.root, x}.debugfs(t) })
+	// debugfs looks names up one after the other: the crowd would take minutes.
+	t.Run("debugfs", func(t *testing.T) {
+		testtool.Need(t, "debugfs")
+		out := testtool.Run(t, "debugfs", "-R", "stat /huge", image)
+		require.Contains(t, out, fmt.Sprintf("Size: %d", 5<<30))
+	})
 }

@@ -33,14 +33,14 @@ var layers = []layer{
 }
 
 // outside are packages that only tests and tools of this repository use.
-var outside = []string{"integration", "image/internal/testtool", "image/vfs/vfstest"}
+var outside = []string{"integration", "image/vfs/vfstest"}
 
 // owners are the packages that may import a module from elsewhere.
 var owners = map[string][]string{
 	"github.com/hanwen/go-fuse":   {"fusefs", "cmd", "integration/bench"},
 	"github.com/diskfs/go-diskfs": {"image/part/gpt", "image/iso9660"},
 	"github.com/alecthomas/kong":  {"cmd"},
-	"github.com/stretchr/testify": {"image/internal/testtool", "image/vfs/vfstest"},
+	"github.com/stretchr/testify": {"integration", "image/vfs/vfstest"},
 	"golang.org/x/sys":            {""},
 }
 

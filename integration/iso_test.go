@@ -24,6 +24,8 @@ func TestISO(t *testing.T) {
 	f := fixture{"ISO", image, tr.root, x}
 	t.Run("GRUB", func(t *testing.T) { f.grub(t, "sizes", "many", "deep") })
 	t.Run("Linux", func(t *testing.T) {
+		// Linux cuts names off that go on in a second NM field.
+		f.x.ignorePrefix = "names/"
 		linux(t, kernelvm.Need(t), []kernelvm.Disk{{Path: image, FS: "iso9660"}}, []fixture{f}, ^manifest.Fields(0))
 	})
 }
