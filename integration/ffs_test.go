@@ -202,7 +202,7 @@ func linux(t *testing.T, vm *kernelvm.Kernel, disks []kernelvm.Disk, fixtures []
 func TestFFSBig(t *testing.T) {
 	heavy(t)
 	testtool.Need(t, "makefs")
-	tr := bigTree(t, false)
+	tr := bigTree(t, false, 50_000)
 	for _, f := range []ffsForm{{2, false, 16384, 2048}, {1, true, 8192, 1024}} {
 		x := expectation{want: tr.manifest(), fields: ffsFields | manifest.DirNlink}
 		image := makeFFS(t, f, tr, "400m", nil, "-f", "80000")

@@ -339,10 +339,21 @@ func (tr *tree) times(special map[string]bool) {
 	}
 }
 
+// crowd makes a folder of n empty files.
+func (tr *tree) crowd(name string, n int) {
+	tr.t.Helper()
+	tr.dir(name)
+	for i := range n {
+		f, err := os.Create(tr.path(fmt.Sprintf("%s/entry number %d", name, i)))
+		require.NoError(tr.t, err)
+		require.NoError(tr.t, f.Close())
+	}
+}
+
 // bigTree is large: 20,000 files with and without holes, 300 links to one, names
-// of 255 bytes, a directory of 50,000 entries, and where the tool that makes the
-// image can (huge) a sparse file of 5 GiB.
-func bigTree(t testing.TB, huge bool) *tree {
+// of 255 bytes, a crowded directory, and where the tool that makes the image can
+// (huge) a sparse file of 5 GiB.
+func bigTree(t testing.TB, huge bool, crowd int) *tree {
 	t.Helper()
 	tr := newTree(t, kinds{})
 	for i := range 20_000 {
@@ -365,12 +376,7 @@ func bigTree(t testing.TB, huge bool) *tree {
 		prefix := fmt.Sprintf("%03d ", i)
 		tr.file("names/"+prefix+strings.Repeat("n", 255-len(prefix)), i)
 	}
-	tr.dir("crowd")
-	for i := range 50_000 {
-		f, err := os.Create(tr.path(fmt.Sprintf("crowd/entry number %d", i)))
-		require.NoError(t, err)
-		require.NoError(t, f.Close())
-	}
+	tr.crowd("crowd", crowd)
 	if huge {
 		tr.sparse("huge", 5<<30, 10_000, 0, 1<<30-5000, 4<<30+1, 5<<30-10_000)
 	}
