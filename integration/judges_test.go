@@ -127,14 +127,6 @@ func (f fixture) grub(t *testing.T, folders ...string) {
 	}
 }
 
-// grubFile compares the checksum of one file.
-func (f fixture) grubFile(t *testing.T, name string) {
-	t.Helper()
-	testtool.Need(t, "grub-fstest")
-	ours, err := exec.Command("grub-fstest", f.image, "cmp", "/"+name, filepath.Join(f.tree, name)).CombinedOutput()
-	assert.NoErrorf(t, err, "%s: %s", name, tailOf(ours))
-}
-
 func tailOf(b []byte) string { return string(b[max(0, len(b)-500):]) }
 
 // debugfs has e2fsprogs write out the whole tree, and compares that.

@@ -97,31 +97,16 @@ func TestResflashLayout(t *testing.T) {
 					assert.NoError(t, err)
 				}
 			})
-			t.Run("mount --root", func(t *testing.T) {
-				// As the image's own fstab has it: these are noauto.
-				dir := mount(t, "--root", image)
-				_, err := os.Stat(filepath.Join(dir, "etc/fstab"))
-				assert.NoError(t, err)
-				for _, name := range []string{"cfg", "mbr"} {
-					entries, err := os.ReadDir(filepath.Join(dir, name))
-					assert.NoError(t, err)
-					assert.Empty(t, entries)
-				}
-			})
 			t.Run("sfdisk", func(t *testing.T) { sameAsSfdisk(t, image) })
 		})
 	}
 }
 
-// The tree of mount --root is put together as the fstab in the image says.
+// The tree of mount --root is put together as the fstab in the image says, with
+// what it does not mount at boot.
 func TestAssembledRoot(t *testing.T) {
 	image := filepath.Join(t.TempDir(), "resflash.img")
-	require.NoError(t, testimage.Resflash(image, testimage.Options{Edit: func(volume string, tree testimage.Tree) {
-		if volume == "d" {
-			fstab := tree["etc/fstab"]
-			fstab.Data = bytes.ReplaceAll(fstab.Data, []byte(",noauto"), nil)
-		}
-	}}))
+	require.NoError(t, testimage.Resflash(image, testimage.Options{}))
 	dir := mount(t, "--root", image)
 	for name, address := range map[string]string{
 		"etc/fstab": "/etc/fstab", "cfg/etc/myname": "cfg:/etc/myname", "mbr/etc/boot.conf": "mbr:/etc/boot.conf",

@@ -15,7 +15,7 @@ import (
 
 type mountCmd struct {
 	Volume     string `short:"v" placeholder:"VOLUME" xor:"what" help:"Mount this volume alone: its id, role or label."`
-	Root       bool   `xor:"what" help:"Mount the root volume, and the others where its own /etc/fstab has them."`
+	Root       bool   `xor:"what" help:"Mount the root volume, and the others where its own /etc/fstab has them, noauto or not."`
 	Foreground bool   `short:"f" help:"Stay in the foreground until it is unmounted or interrupted."`
 	AllowOther bool   `help:"Let all users of this host read everything in the image."`
 	Debug      bool   `help:"Log every request; implies --foreground."`
@@ -167,7 +167,10 @@ func mountable(v *image.Volume, aliases []string) fusefs.Volume {
 	return fusefs.Volume{Name: p.ID, Aliases: aliases, FS: v.FS, Device: p.Device()}
 }
 
-// mountRoot assembles the tree that the system in the image would see.
+// mountRoot assembles the tree that the system in the image would see once all
+// of its fstab is mounted. Lines with noauto are no exception: resflash's own
+// /cfg and /mbr are such, mounted only while they are needed, and whoever looks
+// into an image wants to see them.
 func (c *mountCmd) mountRoot(ctx context.Context, w *world, d *image.Disk, opt fusefs.Options) (*fusefs.Server, error) {
 	p, err := d.Find(ctx, image.RoleRoot)
 	if err != nil {
@@ -192,7 +195,7 @@ func (c *mountCmd) mountRoot(ctx context.Context, w *world, d *image.Disk, opt f
 	}
 	for _, line := range lines {
 		switch {
-		case line.Path == "/" || slices.Contains(strings.Split(line.Options, ","), "noauto"):
+		case line.Path == "/":
 			continue
 		case line.Partition == nil:
 			leave(line, line.Spec+" is not on this disk")

@@ -73,6 +73,7 @@ func TestMountOfOneVolume(t *testing.T) {
 func TestMountOfAssembledTree(t *testing.T) {
 	dir := mounted(t, "-q", "--root", diskImage(t))
 	assert.Equal(t, "plain\n", mustRead(t, dir+"/try/plain"))
+	assert.Equal(t, "set device hd0d\n", mustRead(t, dir+"/mbr/etc/boot.conf"), "noauto, and still there")
 	works(t, "umount", dir)
 }
 
