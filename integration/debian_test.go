@@ -3,7 +3,9 @@ package integration
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,8 +14,6 @@ import (
 	"github.com/resflash/resflash/integration/kernelvm"
 	"github.com/resflash/resflash/integration/manifest"
 	"github.com/resflash/resflash/integration/testtool"
-
-	"os/exec"
 )
 
 // debianRoot unpacks a small Debian system, made by debootstrap once and then
@@ -32,7 +32,8 @@ func debianRoot(t *testing.T) string {
 		dir := filepath.Join(t.TempDir(), "debootstrap")
 		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 		defer cancel()
-		out, err := exec.CommandContext(ctx, "debootstrap", "--variant=minbase", "stable", dir, "http://deb.debian.org/debian").CombinedOutput()
+		mirror, release := ownRepository(t)
+		out, err := exec.CommandContext(ctx, "debootstrap", "--variant=minbase", release, dir, mirror).CombinedOutput()
 		if err != nil {
 			testtool.Missing(t, "debootstrap: %v: %s", err, tailOf(out))
 		}
@@ -43,6 +44,22 @@ func debianRoot(t *testing.T) string {
 	require.NoError(t, os.Mkdir(root, 0o755))
 	testtool.Run(t, "tar", "-C", root, "--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf", archive)
 	return root
+}
+
+// ownRepository is where this system has its own packages from, and of which
+// release.
+func ownRepository(t *testing.T) (mirror, release string) {
+	t.Helper()
+	testtool.Need(t, "apt-get")
+	out := testtool.Run(t, "apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages")
+	for line := range strings.Lines(out) {
+		// Not its updates: "bookworm-security" is no release of its own.
+		if f := strings.Fields(line); len(f) == 2 && !strings.Contains(f[1], "-") {
+			return f[0], f[1]
+		}
+	}
+	testtool.Missing(t, "apt knows no repository of a release (apt-get update?)")
+	return "", ""
 }
 
 // TestDebian reads a whole operating system in ext4.
