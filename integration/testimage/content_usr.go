@@ -43,7 +43,11 @@ func usr(t Tree, opt Options) {
 		}
 		return b.String()
 	}
-	for section, dir := range map[int]string{1: "bin", 8: "sbin"} {
+	for _, dir := range []string{"bin", "sbin"} { // in this order: prose draws on one source
+		section := 1
+		if dir == "sbin" {
+			section = 8
+		}
 		for _, name := range strings.Fields(programNames[dir]) {
 			page := fmt.Sprintf(".Dd October 9, 2024\n.Dt %s %d\n.Os\n.Sh NAME\n.Nm %s\n.Nd made up for this image\n.Sh DESCRIPTION\n", strings.ToUpper(name), section, name)
 			t.File(fmt.Sprintf("usr/share/man/man%d/%s.%d", section, name, section), 0o444, []byte(page+prose(len(name)*12))).GID = 7
