@@ -36,7 +36,7 @@ fuzz: ## every fuzzer for FUZZTIME
 	integration/fuzz.sh $(FUZZTIME)
 
 lint: ## formatting, vet, staticcheck, import directions
-	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not formatted: $$files" >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 	$(GO) test -run TestImports ./integration
