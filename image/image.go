@@ -9,7 +9,8 @@
 //
 // Formats are the business of the packages below: part/… for tables, ffs,
 // ext4, fat and iso9660 for file systems, each behind the vfs contract and
-// listed in drivers.go. Nothing here writes.
+// listed in drivers.go. [Open] opens an image for reading, [Edit] for changing:
+// everything that is written is part of one transaction of the whole image.
 package image
 
 import (
@@ -28,6 +29,9 @@ import (
 type Disk struct {
 	name       string
 	file       *blockio.File
+	dev        blockio.Device   // what everything is read from
+	session    *blockio.Session // nil: opened for reading
+	lock       *blockio.Lock
 	tables     []*part.Table
 	partitions []*Partition
 
@@ -68,7 +72,7 @@ func Open(ctx context.Context, name string, opts ...Option) (*Disk, error) {
 	if o.sectorSize != 0 {
 		file = file.WithSectorSize(o.sectorSize)
 	}
-	d := &Disk{name: name, file: file}
+	d := &Disk{name: name, file: file, dev: file}
 	if err := d.find(ctx); err != nil {
 		file.Close()
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -83,21 +87,31 @@ func (d *Disk) Close() error {
 		if p.volume != nil {
 			errs = append(errs, p.volume.FS.Close())
 		}
+		if p.edit != nil {
+			errs = append(errs, p.edit.FS.Close())
+		}
 	}
-	return errors.Join(append(errs, d.file.Close())...)
+	if d.session != nil {
+		d.session.Discard()
+	}
+	errs = append(errs, d.file.Close())
+	if d.lock != nil {
+		errs = append(errs, d.lock.Unlock())
+	}
+	return errors.Join(errs...)
 }
 
 // Name is what the image was opened by.
 func (d *Disk) Name() string { return d.name }
 
 // Size is the length of the image in bytes.
-func (d *Disk) Size() int64 { return d.file.Size() }
+func (d *Disk) Size() int64 { return d.dev.Size() }
 
 // SectorSize is the logical sector size in bytes.
-func (d *Disk) SectorSize() int { return d.file.SectorSize() }
+func (d *Disk) SectorSize() int { return d.dev.SectorSize() }
 
 // Device is the whole image.
-func (d *Disk) Device() blockio.Device { return d.file }
+func (d *Disk) Device() blockio.Device { return d.dev }
 
 // Tables returns the partition tables, outermost first; none for a bare file
 // system.
@@ -194,7 +208,7 @@ func (d *Disk) find(ctx context.Context) error {
 	}
 	// A damaged table is no reason to refuse what may be a bare file system.
 	var tableErr error
-	if d.tables, tableErr = readTables(ctx, d.file); ctx.Err() != nil {
+	if d.tables, tableErr = readTables(ctx, d.dev); ctx.Err() != nil {
 		return ctx.Err()
 	}
 	labels := 0
@@ -258,7 +272,7 @@ func (d *Disk) whole() *Partition {
 		return p
 	}
 	iso := driver("iso9660")
-	if ok, err := iso.Probe(d.file); err != nil || !ok {
+	if ok, err := iso.Probe(d.dev); err != nil || !ok {
 		return nil
 	}
 	for _, other := range d.partitions {

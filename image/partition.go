@@ -28,6 +28,10 @@ type Partition struct {
 	once   sync.Once
 	volume *Volume
 	err    error
+
+	editOnce sync.Once
+	edit     *Volume
+	editErr  error
 }
 
 // A Volume is the file system in a partition.
@@ -58,7 +62,7 @@ func (p *Partition) Truncated() bool { return p.dev.Size() < p.Size }
 func (p *Partition) recognise() {
 	size := p.disk.Size()
 	start := min(max(p.Start, 0), size)
-	dev, err := blockio.NewSection(p.disk.file, start, min(p.Size, size-start))
+	dev, err := blockio.NewSection(p.disk.dev, start, min(p.Size, size-start))
 	if err != nil {
 		panic("bug: partition section: " + err.Error())
 	}

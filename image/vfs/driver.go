@@ -18,4 +18,18 @@ type Driver struct {
 	// Open opens the file system on dev. What it cannot read, it refuses with
 	// a *CorruptError or a *NotSupportedError.
 	Open func(ctx context.Context, dev blockio.Device) (FS, error)
+	// OpenWritable opens the file system for changing. What it must not write
+	// to, although it may be read, it refuses: with a *DirtyError, or with a
+	// *NotSupportedError that names the feature. nil: the driver only reads.
+	OpenWritable func(ctx context.Context, dev blockio.Transaction) (WritableFS, error)
+	// Formats are the types that Format can make: "ffs1", "ffs2".
+	Formats []string
+	// Format makes an empty file system. nil: the driver makes none.
+	Format Formatter
+	// Check looks for damage and reports it. The error is for what kept it
+	// from looking; damage is not an error. nil: there is no checker.
+	Check func(ctx context.Context, dev blockio.Device, report func(Finding)) error
+	// Repair looks for damage and mends it, as far as mode says, in a
+	// transaction that the caller commits. nil: there is no repair.
+	Repair func(ctx context.Context, dev blockio.Transaction, mode RepairMode, report func(Finding)) error
 }

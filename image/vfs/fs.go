@@ -6,8 +6,11 @@
 // inside the volume and is an io/fs file system, so that fs.WalkDir and the
 // rest of the standard library work on an image.
 //
+// A driver that can also change a file system gives a [WritableFS], whose
+// changes become part of a transaction of the device below.
+//
 // What only some file systems can do is found by type assertion: [Mapper],
-// [Xattrer], [HoleSeeker].
+// [Xattrer], [HoleSeeker], [Fallocater], [XattrWriter].
 //
 // Errors are syscall.Errno where POSIX has a word for them, [*CorruptError]
 // where the medium is damaged, and [*NotSupportedError] where the medium is
