@@ -1,9 +1,13 @@
 package image
 
 import (
+	"context"
+
+	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/ext4"
 	"github.com/resflash/resflash/image/fat"
 	"github.com/resflash/resflash/image/ffs"
+	ffsck "github.com/resflash/resflash/image/ffs/fsck"
 	"github.com/resflash/resflash/image/iso9660"
 	"github.com/resflash/resflash/image/vfs"
 )
@@ -14,7 +18,7 @@ import (
 // the boot sector of a FAT file system that was there before may survive. So
 // FAT comes last.
 var drivers = []*vfs.Driver{
-	&ffs.Driver,
+	withChecker(ffs.Driver, ffsck.Check, ffsck.Repair),
 	&ext4.Driver,
 	&iso9660.Driver,
 	&fat.Driver,
@@ -31,4 +35,15 @@ func driver(name string) *vfs.Driver {
 		}
 	}
 	panic("bug: no driver " + name)
+}
+
+// withChecker completes a driver by its checker, which is a package of its own
+// because it shares nothing with the driver but the layout: it is to find the
+// driver's mistakes.
+func withChecker(d vfs.Driver,
+	check func(context.Context, blockio.Device, func(vfs.Finding)) error,
+	repair func(context.Context, blockio.Transaction, vfs.RepairMode, func(vfs.Finding)) error,
+) *vfs.Driver {
+	d.Check, d.Repair = check, repair
+	return &d
 }

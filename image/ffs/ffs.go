@@ -26,7 +26,10 @@ import (
 )
 
 // Driver is the entry of this package in the table of file systems.
-var Driver = vfs.Driver{Name: "ffs", Probe: Probe, Open: Open}
+var Driver = vfs.Driver{
+	Name: "ffs", Probe: Probe, Open: Open, OpenWritable: OpenWritable,
+	Formats: []string{"ffs1", "ffs2"}, Format: Format,
+}
 
 // cacheBytes bounds the metadata kept in memory: the inodes and directories of
 // a whole base system.
