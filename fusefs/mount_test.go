@@ -42,7 +42,7 @@ func sample(fsys *memfs.FS) *memfs.FS {
 		a.Mode, a.UID, a.GID = 0o6755, 12, 34
 		a.Gen = 77
 	})
-	fsys.Link("/bin/su", "/bin/doas")
+	fsys.AddLink("/bin/su", "/bin/doas")
 	fsys.AddFile("/secret", []byte("root only\n"), func(a *vfs.Attr) { a.Mode = vfs.Regular })
 	fsys.AddFile("/old", []byte("x"), func(a *vfs.Attr) {
 		a.Mtime = time.Unix(-1_000_000_000, 999_999_999)
@@ -66,10 +66,10 @@ func sample(fsys *memfs.FS) *memfs.FS {
 	fsys.AddDir("/sticky", func(a *vfs.Attr) { a.Mode = 0o1777 })
 	fsys.AddDir("/closed", func(a *vfs.Attr) { a.Mode = vfs.Dir })
 	fsys.AddFile("/closed/inside", []byte("still readable"))
-	fsys.SetXattr("/bin/su", "user.comment", []byte("with\x00zero"))
-	fsys.SetXattr("/bin/su", "user.empty", nil)
-	fsys.SetXattr("/bin/su", "trusted.overlay", []byte("y"))
-	fsys.SetXattr("/bin/su", "security.capability", []byte("\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"))
+	fsys.AddXattr("/bin/su", "user.comment", []byte("with\x00zero"))
+	fsys.AddXattr("/bin/su", "user.empty", nil)
+	fsys.AddXattr("/bin/su", "trusted.overlay", []byte("y"))
+	fsys.AddXattr("/bin/su", "security.capability", []byte("\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"))
 	return fsys
 }
 
@@ -210,7 +210,7 @@ func TestHoles(t *testing.T) {
 
 func TestXattrs(t *testing.T) {
 	fsys := sample(memfs.New())
-	fsys.SetXattr("/bin", "user.large", bytes.Repeat([]byte("v"), 60_000))
+	fsys.AddXattr("/bin", "user.large", bytes.Repeat([]byte("v"), 60_000))
 	mnt, said := mountOne(t, fusefs.Volume{FS: fsys})
 	su := mnt + "/bin/su"
 	buf := make([]byte, 1<<16)

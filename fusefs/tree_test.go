@@ -21,7 +21,7 @@ func volumeWith(name string, dirs ...string) *memfs.FS {
 		fsys.AddDir(dir)
 	}
 	fsys.AddFile("/name", []byte(name))
-	fsys.SetXattr("/name", "user.volume", []byte(name))
+	fsys.AddXattr("/name", "user.volume", []byte(name))
 	return fsys
 }
 

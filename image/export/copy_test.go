@@ -135,7 +135,7 @@ func TestFileThatFailsLeavesNothing(t *testing.T) {
 	fsys, dir := memfs.New(), t.TempDir()
 	fsys.AddFile("/bad", bytes.Repeat([]byte("b"), 3<<20))
 	fsys.AddFile("/good", []byte("good"))
-	fsys.Link("/bad", "/link-to-bad")
+	fsys.AddLink("/bad", "/link-to-bad")
 	broken := &fault{FS: fsys, failAt: map[vfs.Ino]int64{attr(t, fsys, "/bad").Ino: 1 << 20}}
 	assert.Equal(t, []string{
 		"/bad: block at byte 1048576: cannot be right",

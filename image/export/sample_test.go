@@ -39,7 +39,7 @@ func sample() *memfs.FS {
 	fs.AddFile("/etc/old", []byte("x"), at(-1, 0))
 	fs.AddFile("/etc/large-ids", []byte("y"), own(3000000, 4294967294))
 	for i := range 300 {
-		fs.Link("/etc/fstab", fmt.Sprintf("/etc/fstab.%03d", i))
+		fs.AddLink("/etc/fstab", fmt.Sprintf("/etc/fstab.%03d", i))
 	}
 	fs.AddSymlink("/etc/link", "fstab")
 	fs.AddSymlink("/etc/absolute", "/nowhere/at/all")
@@ -73,9 +73,9 @@ func sample() *memfs.FS {
 	})
 	fs.AddSparse("/data/ümläut-hole", 1<<20, []memfs.Data{{Off: 500000, Bytes: []byte("here")}})
 	fs.AddFile("/data/xattrs", []byte("z"))
-	fs.SetXattr("/data/xattrs", "user.comment", []byte("a comment"))
-	fs.SetXattr("/data/xattrs", "user.binary", []byte("\x00\x01\nnew line\xff"))
-	fs.SetXattr("/data", "user.of.directory", []byte("yes"))
+	fs.AddXattr("/data/xattrs", "user.comment", []byte("a comment"))
+	fs.AddXattr("/data/xattrs", "user.binary", []byte("\x00\x01\nnew line\xff"))
+	fs.AddXattr("/data", "user.of.directory", []byte("yes"))
 	return fs
 }
 

@@ -1,7 +1,6 @@
 package memfs
 
 import (
-	"maps"
 	"strings"
 
 	"github.com/resflash/resflash/image/vfs"
@@ -20,7 +19,7 @@ type Data struct {
 // AddDir adds a directory. The directories above it must be there.
 func (fs *FS) AddDir(path string, set ...Setter) vfs.Ino {
 	return fs.add(path, vfs.Dir|0o755, set, func(n *node) {
-		n.names = map[string]vfs.Ino{}
+		n.names = newNames()
 		n.attr.Nlink = 2
 	})
 }
@@ -37,6 +36,7 @@ func (fs *FS) AddFile(path string, content []byte, set ...Setter) vfs.Ino {
 func (fs *FS) AddSparse(path string, size int64, pieces []Data, set ...Setter) vfs.Ino {
 	return fs.add(path, vfs.Regular|0o644, set, func(n *node) {
 		n.attr.Size = size
+		bs := int64(fs.opt.BlockSize)
 		var at, used int64
 		for _, piece := range pieces {
 			if len(piece.Bytes) == 0 {
@@ -47,7 +47,7 @@ func (fs *FS) AddSparse(path string, size int64, pieces []Data, set ...Setter) v
 				bug("%s: data at byte %d overlaps, or lies beyond the end", path, piece.Off)
 			}
 			at = piece.Off + length
-			used += (length + blockSize - 1) / blockSize
+			used += (length + bs - 1) / bs
 			ext := extent{off: piece.Off, n: length, data: piece.Bytes}
 			if fs.dev != nil {
 				ext.data, ext.devOff = nil, fs.end
@@ -56,11 +56,11 @@ func (fs *FS) AddSparse(path string, size int64, pieces []Data, set ...Setter) v
 				}
 				// One block stays free behind each extent, so that
 				// no two of them are one run on the device.
-				fs.end += (length+blockSize-1)/blockSize*blockSize + blockSize
+				fs.end += (length+bs-1)/bs*bs + bs
 			}
 			n.extents = append(n.extents, ext)
 		}
-		n.attr.Blocks = used * (blockSize / 512)
+		n.attr.Blocks = used * (bs / 512)
 	})
 }
 
@@ -87,11 +87,11 @@ func (fs *FS) AddSocket(path string, set ...Setter) vfs.Ino {
 	return fs.add(path, vfs.Socket|0o755, set, nil)
 }
 
-// Link adds another name for the file at old.
-func (fs *FS) Link(old, path string) {
+// AddLink adds another name for the file at old.
+func (fs *FS) AddLink(old, path string) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	n := fs.find(old)
+	n := fs.edit(fs.find(old))
 	if n.attr.Mode.IsDir() {
 		bug("link to the directory %s", old)
 	}
@@ -99,25 +99,21 @@ func (fs *FS) Link(old, path string) {
 	n.attr.Nlink++
 }
 
-// SetXattr gives the file at path an extended attribute.
-func (fs *FS) SetXattr(path, name string, value []byte) {
+// AddXattr gives the file at path an extended attribute.
+func (fs *FS) AddXattr(path, name string, value []byte) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	n := fs.find(path)
-	// A copy: Xattrs may be reading the old map.
-	all := maps.Clone(n.xattrs)
-	if all == nil {
-		all = map[string][]byte{}
-	}
-	all[name] = append([]byte{}, value...)
-	n.xattrs = all
+	fs.edit(fs.find(path)).setXattr(name, value)
 }
 
 // SetAttr changes attributes of the file at path.
 func (fs *FS) SetAttr(path string, set ...Setter) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	fs.find(path).set(set)
+	n := fs.edit(fs.find(path))
+	fs.used -= n.attr.Blocks
+	n.set(set)
+	fs.used += n.attr.Blocks
 }
 
 func (n *node) set(set []Setter) {
@@ -135,7 +131,7 @@ func (n *node) set(set []Setter) {
 func (fs *FS) add(path string, mode vfs.Mode, set []Setter, fill func(*node)) vfs.Ino {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	n := newNode(vfs.Ino(len(fs.nodes)), mode)
+	n := fs.newNode(fs.nextIno(), mode)
 	if fill != nil {
 		fill(n)
 	}
@@ -145,7 +141,7 @@ func (fs *FS) add(path string, mode vfs.Mode, set []Setter, fill func(*node)) vf
 		n.parent = parent.attr.Ino
 		parent.attr.Nlink++
 	}
-	fs.nodes = append(fs.nodes, n)
+	fs.put(n)
 	return n.attr.Ino
 }
 
@@ -158,15 +154,13 @@ func (fs *FS) enter(path string, n *node) *node {
 	switch {
 	case dir.names == nil:
 		bug("%s is no directory", dirPath)
-	case name == "" || name == "." || name == ".." || len(name) > nameMax:
+	case name == "" || name == "." || name == ".." || len(name) > fs.opt.NameMax:
 		bug("bad name %q", name)
-	case dir.names[name] != 0:
+	case dir.names.find(name) != 0:
 		bug("%s exists", path)
 	}
-	dir.names[name] = n.attr.Ino
-	dir.entries = append(dir.entries, vfs.DirEntry{
-		Name: name, Ino: n.attr.Ino, Type: n.attr.Mode.Type(), Next: uint64(len(dir.entries)) + 1,
-	})
+	dir = fs.edit(dir)
+	dir.names.set(name, n)
 	return dir
 }
 
@@ -179,8 +173,11 @@ func (fs *FS) find(path string) *node {
 		if name == "" {
 			continue
 		}
-		ino, ok := n.names[name]
-		if !ok {
+		ino := vfs.Ino(0)
+		if n.names != nil {
+			ino = n.names.find(name)
+		}
+		if ino == 0 {
 			bug("%s is not there", path)
 		}
 		n = fs.nodes[ino]

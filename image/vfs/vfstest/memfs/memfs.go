@@ -1,24 +1,31 @@
 // Package memfs is a file system held in memory, for tests and benchmarks of
-// everything that stands on [vfs.FS].
+// everything that stands on [vfs.FS] and [vfs.WritableFS].
 //
-// A tree is built from Go code, one file after the other, and can be read
-// while it grows. It has what real formats have: every file type, holes,
-// extended attributes, hard links, generations, odd modes and times. Contents
-// live in memory, or, for a file system made by [NewOn], on a device, so that
-// they can be mapped and spliced.
+// A tree is built from Go code, one file after the other (AddDir, AddFile …),
+// or changed through the methods of [vfs.WritableFS], and can be read all the
+// while. It has what real formats have: every file type, holes, extended
+// attributes, hard links, flags, generations, pinned files without a name, odd
+// modes and times. [Options] give it the limits of a format.
 //
-// It is no model of a disk: there are no blocks to run out of and no
-// structures to damage. Mistakes in building a tree are programming errors,
+// As it follows the contract by the letter, it is also the model that drivers
+// are compared with. [FS.Snapshot] freezes a state for later comparison; what
+// was not changed since is shared, so that a snapshot costs little.
+//
+// Contents live in memory. In a file system made by [NewOn], those given while
+// building it lie on a device, so that they can be mapped and spliced.
+//
+// It is no model of a disk: no structures to damage, and blocks to run out of
+// only if Options say so. Mistakes in building a tree are programming errors,
 // and panic.
 package memfs
 
 import (
 	"context"
 	"fmt"
-	"io"
-	"iter"
+	"math"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,80 +35,182 @@ import (
 
 const rootIno vfs.Ino = 2 // as in FFS and ext4
 
-const (
-	nameMax   = 255
-	blockSize = 4096
-)
-
-// Epoch is the time that files get unless they are given another.
+// Epoch is the time that files get which are added by the builder, unless they
+// are given another.
 var Epoch = time.Date(2001, 2, 3, 4, 5, 6, 789, time.UTC)
+
+// Options are the limits of a format. The zero value has hardly any.
+type Options struct {
+	// BlockSize is the unit in which space is allocated, and in which holes are
+	// told from data; 4096 if zero.
+	BlockSize  int
+	NameMax    int    // bytes in a name; 255 if zero
+	LinkMax    uint32 // names of a file, subdirectories of a directory and two
+	MaxSize    int64  // bytes in a file
+	SymlinkMax int    // bytes in the target of a symbolic link; 4095 if zero
+	NoXattrs   bool   // there are none: ENOTSUP
+	NoFlags    bool   // Setattr of Flags is EOPNOTSUPP
+	Capacity   int64  // bytes of contents that there is space for; 0: no end
+	MaxFiles   int    // files that there can be; 0: no end
+}
+
+// What stands for "no end" in Statfs.
+const (
+	endlessBlocks = 1 << 28
+	endlessFiles  = 1 << 24
+)
 
 // FS is a file system in memory.
 type FS struct {
 	dev blockio.Writable // nil: contents in memory
+	opt Options
 
 	mu    sync.RWMutex
+	now   func() time.Time
 	nodes []*node // by inode number; nil where there is none
-	end   int64   // of what is used of dev
+	free  []vfs.Ino
+	gens  map[vfs.Ino]uint32 // generation of the last file with a number that is free now
+	pins  map[vfs.Ino]int
+	used  int64  // units of 512 bytes that files take
+	end   int64  // of what is used of dev
+	epoch uint64 // nodes and pages of another epoch are shared with a snapshot
 }
 
+// node is a file. Requires fs.mu, and to change it fs.edit.
 type node struct {
-	attr    vfs.Attr
-	target  string            // of a symbolic link
-	xattrs  map[string][]byte // nil: none
-	extents []extent          // of a regular file, sorted by off, not overlapping
-
-	// Of a directory. Entries are only ever added, so that the place of an
-	// entry in the list is a good cookie.
-	parent  vfs.Ino
-	entries []vfs.DirEntry
-	names   map[string]vfs.Ino
-}
-
-// extent is a run of bytes of a file: in memory, or on the device.
-type extent struct {
-	off, n int64
-	data   []byte // nil: at devOff
-	devOff int64
+	epoch  uint64
+	attr   vfs.Attr
+	target string            // of a symbolic link
+	xattrs map[string][]byte // nil: none; replaced, never changed
+	content
+	names  *names  // of a directory
+	parent vfs.Ino // of a directory
 }
 
 // The face of a file system.
 var (
-	_ vfs.FS         = (*FS)(nil)
-	_ vfs.Mapper     = (*FS)(nil)
-	_ vfs.Xattrer    = (*FS)(nil)
-	_ vfs.HoleSeeker = (*FS)(nil)
+	_ vfs.WritableFS  = (*FS)(nil)
+	_ vfs.Mapper      = (*FS)(nil)
+	_ vfs.HoleSeeker  = (*FS)(nil)
+	_ vfs.XattrWriter = (*FS)(nil)
+	_ vfs.Fallocater  = (*FS)(nil)
+	_ vfs.Clocked     = (*FS)(nil)
 )
 
-// New returns an empty file system: a root directory.
-func New() *FS {
-	fs := &FS{nodes: make([]*node, rootIno+1)}
-	root := newNode(rootIno, vfs.Dir|0o755)
-	root.parent, root.names = rootIno, map[string]vfs.Ino{}
+var epochs atomic.Uint64
+
+// New returns an empty file system without limits: a root directory.
+func New() *FS { return NewWith(Options{}) }
+
+// NewWith returns an empty file system with limits.
+func NewWith(opt Options) *FS {
+	if opt.BlockSize == 0 {
+		opt.BlockSize = 4096
+	}
+	if opt.NameMax == 0 {
+		opt.NameMax = 255
+	}
+	if opt.LinkMax == 0 {
+		opt.LinkMax = math.MaxUint32
+	}
+	if opt.MaxSize == 0 {
+		opt.MaxSize = math.MaxInt64
+	}
+	if opt.SymlinkMax == 0 {
+		opt.SymlinkMax = 4095
+	}
+	fs := &FS{
+		opt: opt, now: time.Now, epoch: epochs.Add(1),
+		nodes: make([]*node, rootIno+1),
+		gens:  map[vfs.Ino]uint32{}, pins: map[vfs.Ino]int{},
+	}
+	root := fs.newNode(rootIno, vfs.Dir|0o755)
+	root.parent, root.names = rootIno, newNames()
 	root.attr.Nlink = 2
 	fs.nodes[rootIno] = root
 	return fs
 }
 
-// NewOn returns an empty file system that puts the contents of its files onto
-// dev, one file behind the other, beginning at byte 0.
+// NewOn returns an empty file system that puts the contents of the files that
+// are added to it onto dev, one file behind the other, beginning at byte 0.
 func NewOn(dev blockio.Writable) *FS {
 	fs := New()
 	fs.dev = dev
 	return fs
 }
 
-func newNode(ino vfs.Ino, mode vfs.Mode) *node {
-	return &node{attr: vfs.Attr{
-		Ino: ino, Gen: 1, Mode: mode, Nlink: 1,
+func (fs *FS) newNode(ino vfs.Ino, mode vfs.Mode) *node {
+	return &node{epoch: fs.epoch, attr: vfs.Attr{
+		Ino: ino, Gen: fs.gens[ino] + 1, Mode: mode, Nlink: 1,
 		Atime: Epoch, Mtime: Epoch, Ctime: Epoch, Btime: Epoch,
 	}}
 }
 
+// nextIno is the number that the next new file gets: one that is free again
+// right away, as drivers do it. Requires fs.mu.
+func (fs *FS) nextIno() vfs.Ino {
+	if n := len(fs.free); n > 0 {
+		return fs.free[n-1]
+	}
+	return vfs.Ino(len(fs.nodes))
+}
+
+// put enters n under its number. Requires fs.mu.
+func (fs *FS) put(n *node) {
+	if ino := n.attr.Ino; ino == vfs.Ino(len(fs.nodes)) {
+		fs.nodes = append(fs.nodes, n)
+	} else {
+		fs.free = fs.free[:len(fs.free)-1]
+		fs.nodes[ino] = n
+	}
+	fs.used += n.attr.Blocks
+}
+
+// reap frees n if it has neither a name nor a pin left. Requires fs.mu.
+func (fs *FS) reap(n *node) {
+	ino := n.attr.Ino
+	if n.attr.Nlink > 0 || fs.pins[ino] > 0 {
+		return
+	}
+	fs.nodes[ino] = nil
+	fs.used -= n.attr.Blocks
+	fs.gens[ino] = n.attr.Gen
+	fs.free = append(fs.free, ino)
+}
+
+// Snapshot returns the file system as it is now, as one of its own: neither
+// sees later changes of the other. Files without a name are left out, as they
+// are from a commit, and so are pins.
+func (fs *FS) Snapshot() *FS {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	s := &FS{
+		dev: fs.dev, opt: fs.opt, now: fs.now, end: fs.end, used: fs.used,
+		nodes: append([]*node(nil), fs.nodes...),
+		free:  append([]vfs.Ino(nil), fs.free...),
+		gens:  map[vfs.Ino]uint32{}, pins: map[vfs.Ino]int{},
+		epoch: epochs.Add(1),
+	}
+	for ino, gen := range fs.gens {
+		s.gens[ino] = gen
+	}
+	for ino := range fs.pins {
+		if n := s.nodes[ino]; n != nil {
+			s.reap(n)
+		}
+	}
+	fs.epoch = epochs.Add(1)
+	return s
+}
+
 // Info implements [vfs.FS].
 func (fs *FS) Info() vfs.Info {
-	return vfs.Info{Type: "memory", State: vfs.Clean, BlockSize: blockSize, FragSize: blockSize}
+	return vfs.Info{Type: "memory", State: vfs.Clean, BlockSize: fs.opt.BlockSize, FragSize: fs.opt.BlockSize}
 }
+
+// Options are those that the file system was made with, none of them zero that
+// has a default.
+func (fs *FS) Options() Options { return fs.opt }
 
 // Root implements [vfs.FS].
 func (fs *FS) Root() vfs.Ino { return rootIno }
@@ -109,21 +218,34 @@ func (fs *FS) Root() vfs.Ino { return rootIno }
 // Close implements [vfs.FS].
 func (fs *FS) Close() error { return nil }
 
+// SetClock implements [vfs.Clocked].
+func (fs *FS) SetClock(now func() time.Time) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.now = now
+}
+
 // Statfs implements [vfs.FS].
 func (fs *FS) Statfs(context.Context) (vfs.Statfs, error) {
 	fs.mu.RLock()
 	defer fs.mu.RUnlock()
-	var blocks int64
-	for _, n := range fs.nodes {
-		if n != nil {
-			blocks += n.attr.Blocks
-		}
+	bs := int64(fs.opt.BlockSize)
+	blocks, files := int64(endlessBlocks), int64(endlessFiles)
+	if fs.opt.Capacity > 0 {
+		blocks = fs.opt.Capacity / bs
 	}
+	if fs.opt.MaxFiles > 0 {
+		files = int64(fs.opt.MaxFiles)
+	}
+	free := uint64(max(blocks-fs.used*512/bs, 0))
 	return vfs.Statfs{
-		BlockSize: blockSize, Blocks: uint64(blocks * 512 / blockSize),
-		Files: uint64(len(fs.nodes)), NameMax: nameMax,
+		BlockSize: bs, Blocks: uint64(blocks), Free: free, Avail: free,
+		Files: uint64(files), FilesFree: uint64(max(files-fs.files(), 0)), NameMax: fs.opt.NameMax,
 	}, nil
 }
+
+// files counts the files there are. Requires fs.mu.
+func (fs *FS) files() int64 { return int64(len(fs.nodes)-int(rootIno)) - int64(len(fs.free)) }
 
 // node returns the node ino.
 //
@@ -146,6 +268,24 @@ func (fs *FS) dir(ino vfs.Ino) (*node, error) {
 	return n, err
 }
 
+// edit returns n, which is in fs.nodes, as it may be changed: if a snapshot
+// shares it, a copy in its place. Pages stay shared; see page.
+//
+// Requires fs.mu.
+func (fs *FS) edit(n *node) *node {
+	if cur := fs.nodes[n.attr.Ino]; cur.epoch == fs.epoch {
+		return cur
+	}
+	c := *n
+	c.epoch = fs.epoch
+	c.blocks = append([]block(nil), n.blocks...)
+	if n.names != nil {
+		c.names = n.names.clone()
+	}
+	fs.nodes[n.attr.Ino] = &c
+	return &c
+}
+
 // Getattr implements [vfs.FS].
 func (fs *FS) Getattr(_ context.Context, ino vfs.Ino) (vfs.Attr, error) {
 	fs.mu.RLock()
@@ -155,62 +295,6 @@ func (fs *FS) Getattr(_ context.Context, ino vfs.Ino) (vfs.Attr, error) {
 		return vfs.Attr{}, err
 	}
 	return n.attr, nil
-}
-
-// Lookup implements [vfs.FS].
-func (fs *FS) Lookup(_ context.Context, dir vfs.Ino, name string) (vfs.Attr, error) {
-	fs.mu.RLock()
-	defer fs.mu.RUnlock()
-	d, err := fs.dir(dir)
-	if err != nil {
-		return vfs.Attr{}, err
-	}
-	if len(name) > nameMax {
-		return vfs.Attr{}, syscall.ENAMETOOLONG
-	}
-	var ino vfs.Ino
-	switch name {
-	case ".":
-		ino = dir
-	case "..":
-		ino = d.parent
-	default:
-		ino = d.names[name]
-	}
-	n, err := fs.node(ino)
-	if err != nil {
-		return vfs.Attr{}, err
-	}
-	return n.attr, nil
-}
-
-// ReadDir implements [vfs.FS]. The cookie of an entry is its place in the
-// directory, counted from 1.
-func (fs *FS) ReadDir(ctx context.Context, dir vfs.Ino, cookie uint64) iter.Seq2[vfs.DirEntry, error] {
-	return func(yield func(vfs.DirEntry, error) bool) {
-		fs.mu.RLock()
-		d, err := fs.dir(dir)
-		var entries []vfs.DirEntry
-		if err == nil {
-			// Appending does not touch what is there already.
-			entries = d.entries
-		}
-		fs.mu.RUnlock()
-		if err != nil {
-			yield(vfs.DirEntry{}, err)
-			return
-		}
-		for cookie < uint64(len(entries)) {
-			if err := ctx.Err(); err != nil {
-				yield(vfs.DirEntry{}, err)
-				return
-			}
-			if !yield(entries[cookie], nil) {
-				return
-			}
-			cookie++
-		}
-	}
 }
 
 // Readlink implements [vfs.FS].
@@ -225,161 +309,6 @@ func (fs *FS) Readlink(_ context.Context, ino vfs.Ino) (string, error) {
 		return "", syscall.EINVAL
 	}
 	return n.target, nil
-}
-
-// Xattrs implements [vfs.Xattrer].
-func (fs *FS) Xattrs(_ context.Context, ino vfs.Ino) (map[string][]byte, error) {
-	fs.mu.RLock()
-	defer fs.mu.RUnlock()
-	n, err := fs.node(ino)
-	if err != nil {
-		return nil, err
-	}
-	all := make(map[string][]byte, len(n.xattrs))
-	for name, value := range n.xattrs {
-		all[name] = append([]byte{}, value...)
-	}
-	return all, nil
-}
-
-// file returns the size and extents of the regular file ino. Extents do not
-// change once the file is there.
-func (fs *FS) file(ino vfs.Ino) (size int64, extents []extent, err error) {
-	fs.mu.RLock()
-	defer fs.mu.RUnlock()
-	n, err := fs.node(ino)
-	switch {
-	case err != nil:
-		return 0, nil, err
-	case n.attr.Mode.IsDir():
-		return 0, nil, syscall.EISDIR
-	case !n.attr.Mode.IsRegular():
-		return 0, nil, syscall.EINVAL
-	}
-	return n.attr.Size, n.extents, nil
-}
-
-// ReadAt implements [vfs.FS].
-func (fs *FS) ReadAt(_ context.Context, ino vfs.Ino, p []byte, off int64) (int, error) {
-	size, extents, err := fs.file(ino)
-	switch {
-	case err != nil:
-		return 0, err
-	case off < 0:
-		return 0, syscall.EINVAL
-	case off >= size:
-		return 0, io.EOF
-	}
-	short := int64(len(p)) > size-off
-	if short {
-		p = p[:size-off]
-	}
-	// A piece at a time: of an extent, or of the hole before the next one.
-	done := 0
-	for done < len(p) {
-		at := off + int64(done)
-		ext, hole := find(extents, at, size)
-		if ext == nil {
-			n := min(hole-at, int64(len(p)-done))
-			clear(p[done : done+int(n)])
-			done += int(n)
-			continue
-		}
-		piece := p[done:min(len(p), done+int(ext.off+ext.n-at))]
-		if ext.data != nil {
-			copy(piece, ext.data[at-ext.off:])
-		} else if n, err := fs.dev.ReadAt(piece, ext.devOff+at-ext.off); n < len(piece) {
-			if err == io.EOF { // of the device, not of the file
-				err = io.ErrUnexpectedEOF
-			}
-			return done + n, err
-		}
-		done += len(piece)
-	}
-	if short {
-		return done, io.EOF
-	}
-	return done, nil
-}
-
-// find returns the extent that holds byte at, or nil and where the hole ends.
-func find(extents []extent, at, size int64) (*extent, int64) {
-	lo, hi := 0, len(extents)
-	for lo < hi {
-		mid := (lo + hi) / 2
-		if extents[mid].off+extents[mid].n <= at {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	switch {
-	case lo == len(extents):
-		return nil, size
-	case extents[lo].off > at:
-		return nil, extents[lo].off
-	}
-	return &extents[lo], 0
-}
-
-// Map implements [vfs.Mapper].
-func (fs *FS) Map(_ context.Context, ino vfs.Ino, off int64) (devOff, n int64, err error) {
-	size, extents, err := fs.file(ino)
-	switch {
-	case err != nil:
-		return 0, 0, err
-	case off < 0:
-		return 0, 0, syscall.EINVAL
-	case off >= size:
-		return 0, 0, io.EOF
-	}
-	ext, hole := find(extents, off, size)
-	switch {
-	case ext == nil:
-		return -1, hole - off, nil
-	case ext.data != nil:
-		return -1, ext.off + ext.n - off, nil
-	}
-	return ext.devOff + off - ext.off, ext.off + ext.n - off, nil
-}
-
-// SeekData implements [vfs.HoleSeeker].
-func (fs *FS) SeekData(_ context.Context, ino vfs.Ino, off int64) (int64, error) {
-	size, extents, err := fs.file(ino)
-	if err != nil {
-		return 0, err
-	}
-	if off < 0 || off >= size {
-		return 0, syscall.ENXIO
-	}
-	ext, hole := find(extents, off, size)
-	switch {
-	case ext != nil:
-		return off, nil
-	case hole >= size:
-		return 0, syscall.ENXIO
-	}
-	return hole, nil
-}
-
-// SeekHole implements [vfs.HoleSeeker].
-func (fs *FS) SeekHole(_ context.Context, ino vfs.Ino, off int64) (int64, error) {
-	size, extents, err := fs.file(ino)
-	if err != nil {
-		return 0, err
-	}
-	if off < 0 || off >= size {
-		return 0, syscall.ENXIO
-	}
-	for {
-		ext, _ := find(extents, off, size)
-		if ext == nil {
-			return off, nil
-		}
-		if off = ext.off + ext.n; off >= size {
-			return size, nil
-		}
-	}
 }
 
 // split takes the directory off a path.

@@ -21,7 +21,7 @@ import (
 func populate(fs *memfs.FS) {
 	fs.AddDir("/etc")
 	fs.AddFile("/etc/motd", []byte("hello\n"), func(a *vfs.Attr) { a.Mode, a.UID = 0o600, 7 })
-	fs.Link("/etc/motd", "/etc/issue")
+	fs.AddLink("/etc/motd", "/etc/issue")
 	fs.AddFile("/empty", nil)
 	fs.AddSparse("/holes", 1<<20, []memfs.Data{
 		{Off: 4096, Bytes: bytes.Repeat([]byte("a"), 5000)},
@@ -33,7 +33,7 @@ func populate(fs *memfs.FS) {
 	fs.AddFIFO("/fifo")
 	fs.AddSocket("/socket")
 	fs.AddFile("/"+strings.Repeat("n", 255), []byte("long name"))
-	fs.SetXattr("/etc/motd", "user.a", []byte("1"))
+	fs.AddXattr("/etc/motd", "user.a", []byte("1"))
 }
 
 func TestSuite(t *testing.T) {
@@ -100,6 +100,6 @@ func TestMistakesPanic(t *testing.T) {
 	assert.Panics(t, func() { fs.AddDir("/etc") })
 	assert.Panics(t, func() { fs.AddDir("/no/such") })
 	assert.Panics(t, func() { fs.AddDir("/empty/below") })
-	assert.Panics(t, func() { fs.Link("/etc", "/hard") })
+	assert.Panics(t, func() { fs.AddLink("/etc", "/hard") })
 	assert.Panics(t, func() { fs.AddSparse("/s", 10, []memfs.Data{{Off: 8, Bytes: []byte("abc")}}) })
 }
