@@ -85,7 +85,7 @@ type NewNode struct {
 	Target string // of Symlink
 	Flags  Flags
 	// Mtime is the modification time, and that of the last access; zero is
-	// now.
+	// now. The other times are always now.
 	Mtime time.Time
 }
 
