@@ -15,6 +15,9 @@ import (
 // and never outside: an absolute target starts at the root of the volume, and
 // ".." stops there, as for a process in a chroot.
 //
+// If the file system is a [WritableFS], a Tree changes files by path, too:
+// [Tree.WriteFile], [Tree.MkdirAll], [Tree.RemoveAll] and so on.
+//
 // A Tree is also an io/fs file system ([fs.StatFS], [fs.ReadDirFS],
 // [fs.ReadFileFS], [fs.ReadLinkFS]); the Sys method of its [fs.FileInfo] gives
 // the *Attr. Paths of the methods that take a context may be absolute or
