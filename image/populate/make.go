@@ -1,0 +1,258 @@
+package populate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/resflash/resflash/image/vfs"
+)
+
+// make copies one file, and what is below it.
+func (c *copier) make(ctx context.Context, fd int, base string, open bool, at place) error {
+	if open {
+		return c.opened(ctx, fd, base, at)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstatat(fd, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	switch vfs.Mode(st.Mode).Type() {
+	case vfs.Regular, vfs.Dir:
+		return c.opened(ctx, fd, base, at)
+	case vfs.Symlink:
+		target, err := readlinkat(fd, base, st.Size)
+		if err != nil {
+			return err
+		}
+		return c.special(ctx, fd, base, at, &st, target)
+	}
+	return c.special(ctx, fd, base, at, &st, "")
+}
+
+// opened copies a regular file or a directory.
+func (c *copier) opened(ctx context.Context, dirfd int, base string, at place) error {
+	fd, err := unix.Openat(dirfd, base, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		unix.Close(fd)
+		return err
+	}
+	switch vfs.Mode(st.Mode).Type() {
+	case vfs.Dir:
+		f := os.NewFile(uintptr(fd), at.host) // closes fd
+		defer f.Close()
+		return c.directory(ctx, f, at, &st)
+	case vfs.Regular:
+		defer unix.Close(fd)
+		return c.file(ctx, fd, at, &st)
+	}
+	unix.Close(fd)
+	return errors.New("changed its type while it was looked at")
+}
+
+// node is what a file is to be in the image.
+func (c *copier) node(st *unix.Stat_t) vfs.NewNode {
+	n := vfs.NewNode{
+		Mode: vfs.Mode(st.Mode), UID: st.Uid, GID: st.Gid,
+		Mtime: time.Unix(st.Mtim.Sec, st.Mtim.Nsec),
+	}
+	if c.opt.Owner != nil {
+		n.UID, n.GID = c.opt.Owner(n.UID, n.GID)
+	}
+	if !c.opt.MaxTime.IsZero() && n.Mtime.After(c.opt.MaxTime) {
+		n.Mtime = c.opt.MaxTime
+	}
+	if n.Mode.IsDevice() {
+		n.Rdev = vfs.Dev{Major: unix.Major(st.Rdev), Minor: unix.Minor(st.Rdev)}
+	}
+	return n
+}
+
+// special copies what has no contents to read: links, devices, FIFOs, sockets.
+func (c *copier) special(ctx context.Context, fd int, base string, at place, st *unix.Stat_t, target string) error {
+	node := c.node(st)
+	node.Target = target
+	return c.once(ctx, at, st, func() (vfs.Ino, error) {
+		return c.put(ctx, at, node, func(ino vfs.Ino) error {
+			return c.extended(ctx, hostAttrs{path: fmt.Sprintf("/proc/self/fd/%d/%s", fd, base)}, ino)
+		})
+	})
+}
+
+// once makes a file with make, or a link to it if it was made under another
+// name before.
+func (c *copier) once(ctx context.Context, at place, st *unix.Stat_t, make func() (vfs.Ino, error)) error {
+	if at.name == "." {
+		return syscall.ENOTDIR
+	}
+	key := hostFile{st.Dev, st.Ino}
+	if st.Nlink > 1 {
+		if first, ok := c.links[key]; ok {
+			err := c.link(ctx, first, at)
+			if !errors.Is(err, syscall.EMLINK) {
+				if err == nil {
+					c.done.Files++
+				}
+				return err
+			}
+			// The file can have no more names: another one begins.
+		}
+	}
+	ino, err := make()
+	if err != nil {
+		return err
+	}
+	if st.Nlink > 1 {
+		c.links[key] = ino
+	}
+	c.done.Files++
+	return nil
+}
+
+// link gives a file in the image another name.
+func (c *copier) link(ctx context.Context, first vfs.Ino, at place) error {
+	_, err := c.fs.Link(ctx, first, at.dir, at.name)
+	if !errors.Is(err, syscall.EEXIST) {
+		return err
+	}
+	if there, err := c.fs.Lookup(ctx, at.dir, at.name); err == nil && there.Ino == first {
+		return nil
+	}
+	return c.replace(ctx, at, func(temp string) error {
+		_, err := c.fs.Link(ctx, first, at.dir, temp)
+		return err
+	})
+}
+
+// put makes a file of the image that is no directory, and fills it. If that
+// fails, it is not there, and what was there before is.
+func (c *copier) put(ctx context.Context, at place, node vfs.NewNode, fill func(vfs.Ino) error) (ino vfs.Ino, err error) {
+	try := func(name string) error {
+		attr, err := c.fs.Create(ctx, at.dir, name, node)
+		if err != nil {
+			return err
+		}
+		ino = attr.Ino
+		if err := fill(ino); err != nil {
+			// Not even a cancelled context keeps a torn file.
+			return errors.Join(err, c.fs.Unlink(context.WithoutCancel(ctx), at.dir, name))
+		}
+		return nil
+	}
+	if err = try(at.name); errors.Is(err, syscall.EEXIST) {
+		err = c.replace(ctx, at, try)
+	}
+	return ino, err
+}
+
+// replace makes a file under a temporary name, and puts it in the place of what
+// has its name.
+func (c *copier) replace(ctx context.Context, at place, make func(temp string) error) error {
+	there, err := c.fs.Lookup(ctx, at.dir, at.name)
+	if err != nil {
+		return err
+	}
+	switch {
+	case c.opt.NoClobber:
+		return syscall.EEXIST
+	case there.Mode.IsDir():
+		return fmt.Errorf("there is a directory of that name in the image: %w", syscall.EISDIR)
+	}
+	for i := range 1000 {
+		temp := fmt.Sprintf(".resflash-%d.part", i)
+		err := make(temp)
+		if errors.Is(err, syscall.EEXIST) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := c.fs.Rename(ctx, at.dir, temp, at.dir, at.name, 0); err != nil {
+			return errors.Join(err, c.fs.Unlink(context.WithoutCancel(ctx), at.dir, temp))
+		}
+		return nil
+	}
+	return syscall.EEXIST
+}
+
+// directory copies a directory with everything in it.
+func (c *copier) directory(ctx context.Context, f *os.File, at place, st *unix.Stat_t) error {
+	node := c.node(st)
+	ino, isNew, err := c.enter(ctx, at, node)
+	if err != nil {
+		return err
+	}
+	entries, err := f.ReadDir(-1)
+	if err != nil {
+		var pe *os.PathError
+		if errors.As(err, &pe) {
+			err = pe.Err
+		}
+		return err
+	}
+	slices.SortFunc(entries, func(a, b os.DirEntry) int {
+		if a.IsDir() != b.IsDir() {
+			if a.IsDir() {
+				return 1
+			}
+			return -1
+		}
+		return strings.Compare(a.Name(), b.Name())
+	})
+	fd := int(f.Fd())
+	for _, e := range entries {
+		open := e.Type().IsRegular() || e.IsDir()
+		if err := c.add(ctx, fd, e.Name(), open, at.in(ino, e.Name())); err != nil {
+			return err
+		}
+	}
+	// Now that nothing more is made in it, it gets its times, and the flags
+	// that would have kept files out.
+	if err := c.extended(ctx, hostAttrs{fd: fd}, ino); err != nil {
+		return err
+	}
+	set := vfs.SetAttr{Atime: &node.Mtime, Mtime: &node.Mtime}
+	if !isNew {
+		set.Mode, set.UID, set.GID = &node.Mode, &node.UID, &node.GID
+	}
+	if flags := c.flags(fd); flags != 0 {
+		set.Flags = &flags
+	}
+	if _, err := c.fs.Setattr(ctx, ino, set); err != nil {
+		return err
+	}
+	c.done.Files++
+	return nil
+}
+
+// enter makes a directory of the image, or finds the one that is there.
+func (c *copier) enter(ctx context.Context, at place, node vfs.NewNode) (ino vfs.Ino, isNew bool, err error) {
+	if at.name == "." {
+		return at.dir, false, nil
+	}
+	attr, err := c.fs.Create(ctx, at.dir, at.name, node)
+	if err == nil {
+		return attr.Ino, true, nil
+	}
+	if !errors.Is(err, syscall.EEXIST) {
+		return 0, false, err
+	}
+	if attr, err = c.fs.Lookup(ctx, at.dir, at.name); err != nil {
+		return 0, false, err
+	}
+	if !attr.Mode.IsDir() {
+		return 0, false, fmt.Errorf("there is a file of that name in the image: %w", syscall.ENOTDIR)
+	}
+	return attr.Ino, false, nil
+}

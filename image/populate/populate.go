@@ -1,0 +1,152 @@
+// Package populate takes files of the host into an image: the way back of
+// package export, and the fast way to fill a volume, without a mount.
+//
+// A directory is taken in the byte order of its names, files before
+// directories, so that the same tree gives the same image and the files of a
+// directory lie next to each other. Contents are read and written in pieces as
+// large as memory allows, whole files if they are not large, so that a file
+// lands in one piece; holes stay holes.
+//
+// The host is walked from directory to directory by descriptors, and no
+// symbolic link in the tree is followed.
+package populate
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/resflash/resflash/image/vfs"
+)
+
+// Options adjust what [Copy] does. The zero value keeps everything as it is on
+// the host, replaces files that are in the way, and stops at the first error.
+type Options struct {
+	// Problem is told of every file that is left out, by its path on the host;
+	// err names both places. If it is nil or returns an error, the copy ends
+	// with that error. An image that is full always ends it.
+	Problem func(path string, err error) error
+	// Progress is told of bytes of contents that have been dealt with.
+	Progress func(n int64)
+	// Path is the path of the directory dir in the image, for messages.
+	Path string
+	// Owner says who owns in the image what uid and gid own on the host.
+	Owner func(uid, gid uint32) (newUID, newGID uint32)
+	// MaxTime is the latest modification time that a file may have; a later one
+	// becomes this. It is what SOURCE_DATE_EPOCH asks for. The times of change
+	// are those of the file system's own clock: see [vfs.Clocked].
+	MaxTime time.Time
+	// NoClobber leaves files of the image that exist as they are; each is
+	// reported as a problem (EEXIST).
+	NoClobber bool
+	// Flags takes over immutable, append-only and no-dump, the flags of
+	// chattr(1) that have a counterpart.
+	Flags bool
+	// AllXattrs copies extended attributes of every kind, not only the user's
+	// own and ACLs.
+	AllXattrs bool
+}
+
+// Result counts what [Copy] did, and what the image had no room for.
+type Result struct {
+	Files  int64 // everything that was made, directories as well
+	Bytes  int64 // of contents
+	Xattrs int64 // extended attributes that the file system cannot hold
+}
+
+// Copy copies the file of the host at src, with everything below it, to name in
+// the directory dir of fsys; the name "." stands for dir itself, which then
+// takes up the contents of the directory src, and its attributes. A symbolic
+// link at src is copied as a link.
+//
+// Preserved are owners, modes with their set-id bits, modification times,
+// devices, FIFOs, sockets, symbolic links, hard links within the tree, and
+// holes. The time of the last access is that of the modification: the host's
+// depends on who has looked.
+//
+// Files that exist are replaced, existing directories are filled up. What
+// cannot be copied in full is not there at all. Nothing is committed.
+func Copy(ctx context.Context, fsys vfs.WritableFS, src string, dir vfs.Ino, name string, opt Options) (Result, error) {
+	c := &copier{fs: fsys, opt: &opt, links: map[hostFile]vfs.Ino{}}
+	c.xattrs, _ = fsys.(vfs.XattrWriter)
+	// The parent is opened through links, src itself is not.
+	parent, base := filepath.Dir(src), filepath.Base(src)
+	if base == "." || base == ".." || base == "/" {
+		parent, base = src, "."
+	}
+	fd, err := unix.Open(parent, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return c.done, &os.PathError{Op: "open", Path: parent, Err: err}
+	}
+	defer unix.Close(fd)
+	at := place{host: src, image: path.Join("/", opt.Path, name), dir: dir, name: name}
+	if name == "." {
+		at.image = path.Join("/", opt.Path)
+	}
+	return c.done, c.add(ctx, fd, base, base == ".", at)
+}
+
+// A hostFile is a file of the host, whatever its names.
+type hostFile struct{ dev, ino uint64 }
+
+type copier struct {
+	fs     vfs.WritableFS
+	xattrs vfs.XattrWriter // nil if fs has none
+	opt    *Options
+	links  map[hostFile]vfs.Ino // files with several names
+	buf    []byte
+	done   Result
+}
+
+// A place is where a file comes from and where it goes.
+type place struct {
+	host  string // path
+	image string // path
+	dir   vfs.Ino
+	name  string
+}
+
+func (p place) in(dir vfs.Ino, name string) place {
+	return place{host: p.host + "/" + name, image: path.Join(p.image, name), dir: dir, name: name}
+}
+
+// add copies the file base of the directory fd of the host. If it is known to be
+// a regular file or a directory, it is opened right away, and then asked what
+// it is: that saves looking it up twice.
+func (c *copier) add(ctx context.Context, fd int, base string, open bool, at place) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err := c.make(ctx, fd, base, open, at)
+	if err == nil {
+		return nil
+	}
+	var told *toldError
+	if errors.As(err, &told) {
+		return err
+	}
+	err = &os.LinkError{Op: "copy", Old: at.host, New: at.image, Err: err}
+	if c.opt.Problem == nil || ctx.Err() != nil || fatal(err) {
+		return &toldError{err}
+	}
+	if err := c.opt.Problem(at.host, err); err != nil {
+		return &toldError{err}
+	}
+	return nil
+}
+
+// A toldError ends the copy, and says already where.
+type toldError struct{ error }
+
+func (e *toldError) Unwrap() error { return e.error }
+
+// fatal says that the rest would fail as well.
+func fatal(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EROFS)
+}
