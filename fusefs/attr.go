@@ -11,9 +11,23 @@ import (
 	"github.com/resflash/resflash/image/vfs"
 )
 
-// forever is how long the kernel may keep names and attributes: nothing in the
-// image changes while it is mounted for reading.
-const forever = 365 * 24 * 3600 // seconds
+// How long the kernel may keep names and attributes, in seconds. Nothing in an
+// image that is mounted for reading changes. In one that is written to all
+// changes come through the kernel, which forgets what they make untrue; only if
+// a directory is looked at just while a name in it is made or removed, it may
+// keep the attributes of before, and so it must not do that for ever.
+const (
+	forever     = 365 * 24 * 3600
+	dirAttrTime = 5
+)
+
+// attrValid returns how long the kernel may keep attributes.
+func (v *volume) attrValid(a *vfs.Attr) uint64 {
+	if v.w != nil && a.Mode.IsDir() {
+		return dirAttrTime
+	}
+	return forever
+}
 
 // request is the context of a request: it ends when the kernel interrupts it.
 // It is the channel itself, so that a request costs no allocation.
@@ -90,15 +104,19 @@ func (v *volume) fill(out *fuse.Attr, a *vfs.Attr) error {
 	return nil
 }
 
-// entry converts attributes to the answer of a lookup. out is zero, and stays
-// so after an error.
+// entry converts attributes to the answer of a lookup, which gives the kernel a
+// reference to the file. out is zero, and stays so after an error. Of what is
+// written to, requires v.w.names.
 func (v *volume) entry(out *fuse.EntryOut, a *vfs.Attr) error {
 	if err := v.fill(&out.Attr, a); err != nil {
 		return err
 	}
 	out.NodeId = v.nodeID(a.Ino)
 	out.Generation = uint64(a.Gen)
-	out.EntryValid, out.AttrValid = forever, forever
+	out.EntryValid, out.AttrValid = forever, v.attrValid(a)
+	if v.w != nil {
+		v.w.refs.take(a.Ino)
+	}
 	return nil
 }
 
@@ -107,6 +125,10 @@ func (r *raw) Lookup(cancel <-chan struct{}, header *fuse.InHeader, name string,
 	v, dir, err := r.find(header.NodeId)
 	if err != nil {
 		return r.status(err)
+	}
+	if v.w != nil {
+		v.w.names.RLock()
+		defer v.w.names.RUnlock()
 	}
 	attr, err := v.fs.Lookup(request(cancel), dir, name)
 	if err == syscall.ENOENT {
@@ -135,7 +157,7 @@ func (r *raw) GetAttr(cancel <-chan struct{}, input *fuse.GetAttrIn, out *fuse.A
 	attr, err := v.fs.Getattr(request(cancel), ino)
 	if err == nil {
 		err = v.fill(&out.Attr, &attr)
-		out.AttrValid = forever
+		out.AttrValid = v.attrValid(&attr)
 	}
 	return r.status(err)
 }
@@ -155,7 +177,7 @@ func (r *raw) Statx(cancel <-chan struct{}, input *fuse.StatxIn, out *fuse.Statx
 	if err != nil {
 		return r.status(err)
 	}
-	out.AttrValid = forever
+	out.AttrValid = v.attrValid(&attr)
 	out.Statx = fuse.Statx{
 		Mask:    unix.STATX_BASIC_STATS,
 		Blksize: a.Blksize, Nlink: a.Nlink, Uid: a.Uid, Gid: a.Gid, Mode: uint16(a.Mode),
@@ -173,18 +195,18 @@ func (r *raw) Statx(cancel <-chan struct{}, input *fuse.StatxIn, out *fuse.Statx
 }
 
 // Access implements [fuse.RawFileSystem], for access(2) and chdir(2). All may
-// be read; but a file that nobody may execute is no program, and test -x must
+// be read, and written to where that is possible at all; but a file that nobody may execute is no program, and test -x must
 // say so. (Opening to execute is judged by the kernel, in the same way.)
 func (r *raw) Access(cancel <-chan struct{}, input *fuse.AccessIn) fuse.Status {
-	if input.Mask&fuse.W_OK != 0 {
+	v, ino, err := r.find(input.NodeId)
+	if err != nil {
+		return r.status(err)
+	}
+	if input.Mask&fuse.W_OK != 0 && v.w == nil {
 		return fuse.EROFS
 	}
 	if input.Mask&fuse.X_OK == 0 {
 		return fuse.OK
-	}
-	v, ino, err := r.find(input.NodeId)
-	if err != nil {
-		return r.status(err)
 	}
 	attr, err := v.fs.Getattr(request(cancel), ino)
 	if err != nil {
@@ -215,6 +237,9 @@ func (r *raw) StatFs(cancel <-chan struct{}, header *fuse.InHeader, out *fuse.St
 	v, _, err := r.find(header.NodeId)
 	if err != nil {
 		return r.status(err)
+	}
+	if v.w != nil {
+		v.w.settle()
 	}
 	st, err := v.fs.Statfs(request(cancel))
 	if err != nil {

@@ -41,6 +41,10 @@ func (r *raw) ReadDir(cancel <-chan struct{}, input *fuse.ReadIn, out *fuse.DirE
 // two hundred of them.
 func (r *raw) ReadDirPlus(cancel <-chan struct{}, input *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
 	ctx := request(cancel)
+	if v, _, err := r.find(input.NodeId); err == nil && v.w != nil {
+		v.w.names.RLock()
+		defer v.w.names.RUnlock()
+	}
 	return r.readDir(cancel, input, func(v *volume, ino vfs.Ino, e fuse.DirEntry) bool {
 		entry := out.AddDirLookupEntry(e)
 		if entry == nil || v == nil {

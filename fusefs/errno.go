@@ -31,7 +31,7 @@ func (r *raw) status(err error) fuse.Status {
 	case errno == 0 || errno == syscall.ENOSYS:
 		errno = syscall.EIO
 		r.logOnce(err.Error(), "%v", err)
-	case errno == syscall.EIO || errno == syscall.EOPNOTSUPP || errno == syscall.EOVERFLOW:
+	case errno == syscall.EIO || errno == syscall.EOVERFLOW || errno == syscall.EOPNOTSUPP && !plain:
 		key := err.Error()
 		if e := (*vfs.CorruptError)(nil); errors.As(err, &e) {
 			key = e.Structure // however many ways there are to say it

@@ -202,7 +202,7 @@ func TestInterrupt(t *testing.T) {
 func TestUnmountWhileBusy(t *testing.T) {
 	needMount(t)
 	dir := mountPoint(t)
-	srv, err := fusefs.MountOne(dir, fusefs.Volume{FS: sample(memfs.New())}, fusefs.Options{})
+	srv, err := fusefs.MountOne(dir, fusefs.Volume{FS: sample(memfs.New())}, fusefs.Options{ReadOnly: true})
 	require.NoError(t, err)
 	f, err := os.Open(dir + "/bin/su")
 	require.NoError(t, err)

@@ -19,7 +19,9 @@ const spliceMin = 32 << 10
 // Open implements [fuse.RawFileSystem]. ENOSYS tells the kernel to open files
 // without asking, and to keep what it has cached of them.
 func (r *raw) Open(cancel <-chan struct{}, input *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	if input.Flags&syscall.O_ACCMODE != syscall.O_RDONLY {
+	if v, _, err := r.find(input.NodeId); err != nil {
+		return r.status(err)
+	} else if input.Flags&syscall.O_ACCMODE != syscall.O_RDONLY && v.w == nil {
 		return fuse.EROFS
 	}
 	if r.noOpen {
@@ -28,15 +30,6 @@ func (r *raw) Open(cancel <-chan struct{}, input *fuse.OpenIn, out *fuse.OpenOut
 	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
 	return fuse.OK
 }
-
-// Flush implements [fuse.RawFileSystem]. ENOSYS: do not ask again.
-func (r *raw) Flush(cancel <-chan struct{}, input *fuse.FlushIn) fuse.Status { return fuse.ENOSYS }
-
-// Fsync implements [fuse.RawFileSystem]. ENOSYS: nothing to do, ever.
-func (r *raw) Fsync(cancel <-chan struct{}, input *fuse.FsyncIn) fuse.Status { return fuse.ENOSYS }
-
-// FsyncDir implements [fuse.RawFileSystem].
-func (r *raw) FsyncDir(cancel <-chan struct{}, input *fuse.FsyncIn) fuse.Status { return fuse.ENOSYS }
 
 // Read implements [fuse.RawFileSystem].
 func (r *raw) Read(cancel <-chan struct{}, input *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
@@ -60,7 +53,7 @@ func (r *raw) Read(cancel <-chan struct{}, input *fuse.ReadIn, buf []byte) (fuse
 		// end of the file. It asks again for the pages one by one.
 		return nil, r.status(err)
 	}
-	if n < len(buf) {
+	if n < len(buf) && v.w == nil {
 		// The end of the file, or of an image that has been cut short? What
 		// is missing would read as zeros.
 		attr, err := v.fs.Getattr(ctx, ino)

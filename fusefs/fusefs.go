@@ -1,29 +1,63 @@
-// Package fusefs mounts file systems for reading through FUSE, as an ordinary
-// user.
+// Package fusefs mounts file systems through FUSE, as an ordinary user.
 //
 // What is mounted are [Volume]s: a [vfs.FS] with a name. [MountOne] mounts a
 // single one; [MountVolumes] mounts several, each as a directory of its own;
 // [MountTree] mounts one as the root and the others over directories in it, as
 // the system in the image would.
 //
-// The person who mounts may read everything in the image: owners and modes are
-// shown as stored, but the kernel is not asked to enforce them. Nobody else
-// gets in, unless with AllowOther, and then everybody reads everything. Device
-// nodes are shown and cannot be opened, set-id bits are shown and have no
-// effect (nodev, nosuid); everything that would write fails with EROFS.
+// A volume whose FS is a [vfs.WritableFS] is mounted for writing, unless the
+// options say otherwise. In the others everything that would write fails with
+// EROFS, and so it does in the directory that holds the volumes.
+//
+// # Whose files
+//
+// The person who mounts may read and change everything in the image: owners
+// and modes are shown as stored, but the kernel is not asked to enforce them.
+// Nobody else gets in, unless with AllowOther, and then everybody may do
+// everything. Device nodes are shown and cannot be opened, set-id bits are
+// shown and have no effect (nodev, nosuid).
+//
+// What is new belongs to 0:0, as it does when root installs a system, or to
+// whom the options say; in a set-group-id directory, to the group of that. The
+// umask of the one who makes it applies. Modes, owners and times are stored as
+// given, with one exception that every file system makes: set-id bits go when a
+// file changes hands, and when someone who is not root writes to it.
+//
+// Some things the kernel decides before anybody asks here, by the owners and
+// modes that it sees. To an ordinary user it refuses, for files that are not
+// recorded as theirs: making device nodes (EPERM, whatever the file system);
+// removing and renaming in directories with the sticky bit (EPERM; chmod -t
+// helps); chattr(1) (EPERM); hard links to what is no regular file, or has
+// set-id bits (EPERM, fs.protected_hardlinks); extended attributes in the
+// namespaces trusted and security. Root, and the commands that edit an image
+// without mounting it, are not so restricted.
+//
+// # When changes are saved
+//
+// Changes become durable all together, in a commit: when a program asks with
+// fsync(2), every few seconds, and when the mount ends (see commit.go). A crash
+// takes back what came after the last one, and leaves no damage.
 //
 // # How it works
 //
 // A vfs.FS names files by inode number, and FUSE names them by a node number
 // of 64 bits. One is made into the other by arithmetic (see node.go), so there
-// are no objects per file, no locks, and nothing to forget: a million looked-up
-// files cost nothing here. For the same reason there are no handles: files and
-// directories are opened without a message, where the kernel can (Linux 3.16
-// and 5.1).
+// are no objects per file. There are no handles either: files and directories
+// are opened without a message, where the kernel can (Linux 3.16 and 5.1). Of a
+// volume that is only read there is nothing to forget: a million looked-up
+// files cost nothing here. Of one that is written to, the references that the
+// kernel holds are counted, so that a file lives on without a name while it is
+// open (see refs.go).
 //
-// An image that is mounted for reading does not change. So names, missing
-// names, attributes, symbolic links, directory listings and contents may stay
-// in the kernel's caches for as long as it likes.
+// An image that is mounted for reading does not change, and all changes to one
+// that is mounted for writing come through the kernel, which knows what they
+// make untrue. So names, missing names, attributes, symbolic links, directory
+// listings and contents may stay in the kernel's caches.
+//
+// Writes go through the kernel's cache at once, in requests of up to 1 MiB that
+// are passed on without being copied. Writing back later would make nothing
+// faster: a small file is one write anyway, and every file written would need
+// another request for its times.
 //
 // Inode numbers: st_ino is volume<<48 | inode number, where the volume that is
 // the root of the mount is 0. A file whose inode number needs more than 48
@@ -58,6 +92,8 @@ type Volume struct {
 	Aliases []string       // symbolic links to that directory
 	FS      vfs.FS         // must stay open until the mount has ended
 	Device  blockio.Device // what FS was opened on, to splice from; may be nil
+	// ReadOnly keeps the volume from being written to, even if it can be.
+	ReadOnly bool
 }
 
 // Options change how a mount is made. The zero value is good.
@@ -68,6 +104,16 @@ type Options struct {
 	// AllowOther lets every user of the host read everything in the image.
 	// Ordinary users may set it only if /etc/fuse.conf has user_allow_other.
 	AllowOther bool
+	// ReadOnly mounts all volumes for reading, even those that can be written
+	// to.
+	ReadOnly bool
+	// Owner is whom new files belong to. nil is 0:0, or with KeepOwner the one
+	// who makes them.
+	Owner     *Owner
+	KeepOwner bool
+	// CommitEvery is how long a change waits for a commit that nobody asks
+	// for; 0 is 5 seconds.
+	CommitEvery time.Duration
 	// Debug logs every request.
 	Debug bool
 	// MaxReadAhead is how far the kernel reads ahead, in bytes. 0 is 512 KiB
@@ -86,9 +132,12 @@ type Graft struct {
 
 // Server is a mount that is being served.
 type Server struct {
-	fuse *fuse.Server
-	at   *mountPoint
-	done chan struct{} // closed when the last request has been answered
+	fuse  *fuse.Server
+	raw   *raw
+	at    *mountPoint
+	ended chan struct{} // closed when the last request has been answered
+	done  chan struct{} // closed when the last commit has been made
+	err   error         // of the last commit; set before done is closed
 }
 
 // MountOne mounts a volume; its root directory is dir.
@@ -122,7 +171,10 @@ func MountTree(dir string, vols []Volume, grafts []Graft, opt Options) (*Server,
 	if opt.Logf == nil {
 		opt.Logf = log.Printf
 	}
-	raw, err := newRaw(vols, opt.Logf)
+	if opt.CommitEvery == 0 {
+		opt.CommitEvery = commitDefault
+	}
+	raw, err := newRaw(vols, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -139,41 +191,88 @@ func MountTree(dir string, vols []Volume, grafts []Graft, opt Options) (*Server,
 // ordinary users end at 1 MiB.
 const requestMax = 512 << 10
 
+// inflightMax bounds the memory that requests take, in bytes.
+const inflightMax = 24 << 20
+
 func serve(dir string, raw *raw, opt Options) (*Server, error) {
-	at, fd, err := mount(dir, opt)
+	at, fd, err := mount(dir, raw.writable, opt)
 	if err != nil {
 		return nil, err
 	}
 	logger := log.New(logWriter(raw.logOnceWriter(opt.Debug)), "", 0)
-	srv, err := fuse.NewServer(raw, fmt.Sprintf("/dev/fd/%d", fd), &fuse.MountOptions{
+	settings := &fuse.MountOptions{
 		Name:          fsType,
 		Debug:         opt.Debug,
 		Logger:        logger,
 		MaxWrite:      requestMax, // go-fuse: also of reads
 		MaxReadAhead:  opt.MaxReadAhead,
 		MaxBackground: 64, // requests of read-ahead in flight
-		// The image does not change: no need to drop what is cached.
+		// Nothing changes behind the kernel's back: no need to drop what is
+		// cached.
 		ExplicitDataCacheControl: true,
 		EnableSymlinkCaching:     true,
 		ExtraCapabilities:        fuse.CAP_NO_OPENDIR_SUPPORT,
 		PanicHandler:             raw.panicked,
-	})
+	}
+	if raw.writable {
+		settings.MaxWrite = writeMax // reads are kept smaller by max_read
+		settings.MaxInflightRequestBytes = inflightMax
+		settings.ExtraCapabilities |= fuse.CAP_HANDLE_KILLPRIV_V2
+	}
+	srv, err := fuse.NewServer(raw, fmt.Sprintf("/dev/fd/%d", fd), settings)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("mount on %s: %w", dir, err), at.unmount(true))
 	}
-	s := &Server{fuse: srv, at: at, done: make(chan struct{})}
-	go func() {
-		srv.Serve()
-		close(s.done)
-	}()
+	s := &Server{fuse: srv, raw: raw, at: at, ended: make(chan struct{}), done: make(chan struct{})}
+	go s.serve(opt.CommitEvery)
 	at.disarmPoll()
 	at.readAhead(opt.MaxReadAhead)
 	return s, nil
 }
 
+// serve answers requests until the mount ends.
+func (s *Server) serve(every time.Duration) {
+	defer close(s.done)
+	stopped := make(chan struct{})
+	if s.raw.writable {
+		go func() {
+			defer close(stopped)
+			s.raw.commitUntil(s.ended, every)
+		}()
+	} else {
+		close(stopped)
+	}
+	s.fuse.Serve()
+	close(s.ended)
+	<-stopped
+	s.err = s.raw.end()
+}
+
 // Wait returns when the mount has ended, by Unmount or by the hand of someone
-// else.
-func (s *Server) Wait() { <-s.done }
+// else, and what was changed has been committed. The error is that of the last
+// commit: what came after the one before is lost.
+func (s *Server) Wait() error {
+	<-s.done
+	return s.err
+}
+
+// Commit makes durable what has been changed so far.
+func (s *Server) Commit() error { return s.raw.commit() }
+
+// Writable reports whether any of the volumes is mounted for writing.
+func (s *Server) Writable() bool { return s.raw.writable }
+
+// Changes sums up what has been changed so far, by volume, for those that are
+// mounted for writing. It may be called until their file systems are closed.
+func (s *Server) Changes() []Changes {
+	var all []Changes
+	for _, v := range s.raw.volumes {
+		if v.w != nil {
+			all = append(all, v.sum())
+		}
+	}
+	return all
+}
 
 // Dir is the absolute path of the mount point.
 func (s *Server) Dir() string { return s.at.dir }
@@ -181,8 +280,8 @@ func (s *Server) Dir() string { return s.at.dir }
 // detachTimeout is how long Unmount waits for the kernel to let go.
 const detachTimeout = 10 * time.Second
 
-// Unmount ends the mount, and waits until the last request has been answered.
-// While a program has a file open below the mount point, or its working
+// Unmount ends the mount, and waits until the last request has been answered
+// and everything has been committed; its error is that of Wait. While a program has a file open below the mount point, or its working
 // directory there, the error is a [*MountError] that wraps EBUSY. Unmounting
 // what is unmounted already is no error.
 func (s *Server) Unmount() error { return s.end(false) }
@@ -193,14 +292,14 @@ func (s *Server) Detach() error { return s.end(true) }
 
 func (s *Server) end(lazy bool) error {
 	select {
-	case <-s.done:
-		return nil
+	case <-s.ended:
+		return s.Wait()
 	default:
 	}
 	if err := s.at.unmount(lazy); err != nil {
 		select {
-		case <-s.done: // someone else was faster
-			return nil
+		case <-s.ended: // someone else was faster
+			return s.Wait()
 		default:
 			return err
 		}
@@ -209,8 +308,8 @@ func (s *Server) end(lazy bool) error {
 		return nil
 	}
 	select {
-	case <-s.done:
-		return nil
+	case <-s.ended:
+		return s.Wait()
 	case <-time.After(detachTimeout):
 		return &MountError{Op: "unmount", Dir: s.at.dir, Err: syscall.EBUSY,
 			Hint: "it is gone here, but still in use in another mount namespace (a container?)"}

@@ -102,7 +102,7 @@ func mountOne(t testing.TB, vol fusefs.Volume) (dir string, said *messages) {
 	t.Helper()
 	needMount(t)
 	dir, said = mountPoint(t), &messages{}
-	srv, err := fusefs.MountOne(dir, vol, fusefs.Options{Logf: said.logf})
+	srv, err := fusefs.MountOne(dir, vol, fusefs.Options{ReadOnly: true, Logf: said.logf})
 	require.NoError(t, err)
 	t.Cleanup(func() { unmount(t, srv) })
 	return dir, said

@@ -25,7 +25,7 @@ type mountPoint struct {
 // mount mounts a new FUSE file system on dir and returns the file descriptor
 // that its requests come from. (go-fuse can do this, but lets fusermount3 talk
 // to the terminal and keeps its reasons from us.)
-func mount(dir string, opt Options) (*mountPoint, int, error) {
+func mount(dir string, writable bool, opt Options) (*mountPoint, int, error) {
 	path, err := checkDir(dir)
 	if err != nil {
 		return nil, -1, err
@@ -37,7 +37,7 @@ func mount(dir string, opt Options) (*mountPoint, int, error) {
 		return fail(ErrNoDevice, "modprobe fuse, as root; in a container, pass the device in")
 	}
 	if os.Geteuid() == 0 {
-		fd, err := mountDirect(path, opt)
+		fd, err := mountDirect(path, writable, opt)
 		if err == nil {
 			return &mountPoint{dir: path, direct: true}, fd, nil
 		}
@@ -54,7 +54,7 @@ func mount(dir string, opt Options) (*mountPoint, int, error) {
 	if unix.Access(fuseDevice, unix.R_OK|unix.W_OK) != nil {
 		return fail(ErrNoAccess, "chmod 666 "+fuseDevice+", as root; udev does so where it runs")
 	}
-	fd, err := mountHelper(helper, path, opt)
+	fd, err := mountHelper(helper, path, writable, opt)
 	if err != nil {
 		hint := ""
 		if strings.Contains(err.Error(), "user_allow_other") {
@@ -68,7 +68,7 @@ func mount(dir string, opt Options) (*mountPoint, int, error) {
 const fuseDevice = "/dev/fuse"
 
 // mountDirect does what fusermount3 does, for those who may.
-func mountDirect(dir string, opt Options) (int, error) {
+func mountDirect(dir string, writable bool, opt Options) (int, error) {
 	fd, err := unix.Open(fuseDevice, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, err
@@ -82,7 +82,11 @@ func mountDirect(dir string, opt Options) (int, error) {
 	if source == "" {
 		source = fsType
 	}
-	if err := unix.Mount(source, dir, "fuse."+fsType, unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, data); err != nil {
+	flags := uintptr(unix.MS_NOSUID | unix.MS_NODEV)
+	if !writable {
+		flags |= unix.MS_RDONLY
+	}
+	if err := unix.Mount(source, dir, "fuse."+fsType, flags, data); err != nil {
 		unix.Close(fd)
 		return -1, err
 	}
@@ -106,7 +110,7 @@ func findHelper() (string, error) {
 
 // mountHelper has fusermount3 mount, and send back the file descriptor over a
 // socket whose number it finds in _FUSE_COMMFD.
-func mountHelper(helper, dir string, opt Options) (int, error) {
+func mountHelper(helper, dir string, writable bool, opt Options) (int, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, os.NewSyscallError("socketpair", err)
@@ -115,7 +119,11 @@ func mountHelper(helper, dir string, opt Options) (int, error) {
 	defer ours.Close()
 	defer theirs.Close()
 
-	options := []string{"ro", "nosuid", "nodev", "subtype=" + fsType, fmt.Sprintf("max_read=%d", requestMax)}
+	mode := "ro"
+	if writable {
+		mode = "rw"
+	}
+	options := []string{mode, "nosuid", "nodev", "subtype=" + fsType, fmt.Sprintf("max_read=%d", requestMax)}
 	if opt.FSName != "" {
 		options = append(options, "fsname="+strings.NewReplacer(`\`, `\\`, `,`, `\,`).Replace(opt.FSName))
 	}

@@ -30,7 +30,9 @@ const (
 // volume is one that is mounted. Everything in it is set before the first
 // request comes, and not changed after.
 type volume struct {
+	name    string
 	fs      vfs.FS
+	w       *writer // nil: only read
 	root    vfs.Ino
 	index   uint64
 	blksize uint32
@@ -49,21 +51,30 @@ type volume struct {
 type raw struct {
 	fuse.RawFileSystem // ENOSYS for what is not implemented
 
-	volumes []*volume
-	logf    func(format string, args ...any)
-	logged  once
+	volumes  []*volume
+	writable bool // a volume is
+	logf     func(format string, args ...any)
+	logged   once
+
+	// Whom new files belong to: owner, else with keepOwner the one who made
+	// them, else 0:0.
+	owner     *Owner
+	keepOwner bool
 
 	// What the kernel offers; set by Init.
 	noOpen, noOpenDir bool
 }
 
-func newRaw(vols []Volume, logf func(string, ...any)) (*raw, error) {
+func newRaw(vols []Volume, opt Options) (*raw, error) {
 	if len(vols) > maxVolume {
 		return nil, fmt.Errorf("cannot mount %d volumes at once", len(vols))
 	}
-	r := &raw{RawFileSystem: fuse.NewDefaultRawFileSystem(), logf: logf}
+	r := &raw{
+		RawFileSystem: fuse.NewDefaultRawFileSystem(), logf: opt.Logf,
+		owner: opt.Owner, keepOwner: opt.KeepOwner,
+	}
 	for i, vol := range vols {
-		v := &volume{fs: vol.FS, root: vol.FS.Root(), index: uint64(i)}
+		v := &volume{name: vol.Name, fs: vol.FS, root: vol.FS.Root(), index: uint64(i)}
 		if uint64(v.root) > inoMask {
 			return nil, fmt.Errorf("volume %s: inode number %d of the root: %w", vol.Name, v.root, syscall.EOVERFLOW)
 		}
@@ -71,10 +82,17 @@ func newRaw(vols []Volume, logf func(string, ...any)) (*raw, error) {
 		if size := vol.FS.Info().BlockSize; size >= 512 && size <= 1<<20 && size&(size-1) == 0 {
 			v.blksize = uint32(size)
 		}
-		v.mapper, _ = vol.FS.(vfs.Mapper)
 		v.xattrs, _ = vol.FS.(vfs.Xattrer)
 		v.holes, _ = vol.FS.(vfs.HoleSeeker)
-		v.file, _ = vol.Device.(blockio.FileBacked)
+		if fsys, ok := vol.FS.(vfs.WritableFS); ok && !opt.ReadOnly && !vol.ReadOnly {
+			v.w = newWriter(fsys)
+			r.writable = true
+		} else {
+			// What is written to cannot be spliced: it may change in between,
+			// and what has not been committed may lie elsewhere.
+			v.mapper, _ = vol.FS.(vfs.Mapper)
+			v.file, _ = vol.Device.(blockio.FileBacked)
+		}
 		v.above = v.stIno(v.root)
 		r.volumes = append(r.volumes, v)
 	}
@@ -168,5 +186,14 @@ func (r *raw) Init(server *fuse.Server) {
 	r.noOpenDir = flags&fuse.CAP_NO_OPENDIR_SUPPORT != 0
 }
 
-// Forget has nothing to do: node ids are not kept.
-func (r *raw) Forget(nodeID, nlookup uint64) {}
+// Forget implements [fuse.RawFileSystem]. Node ids are not kept, and only of
+// what is written to it matters which are in use.
+func (r *raw) Forget(nodeID, nlookup uint64) {
+	v, ino, err := r.find(nodeID)
+	if err == nil && v.w != nil {
+		err = v.w.forget(ino, nlookup)
+	}
+	if err != nil {
+		r.logOnce(err.Error(), "forget %s: %v", inode(ino), err)
+	}
+}

@@ -46,7 +46,7 @@ func TestVolumes(t *testing.T) {
 		{Name: "d", Aliases: []string{"root", "active"}, FS: volumeWith("d", "/etc")},
 		{Name: "e", Aliases: []string{"inactive"}, FS: plain{volumeWith("e")}},
 		{Name: "cfg", FS: volumeWith("cfg")},
-	}, fusefs.Options{FSName: "disk, with comma.img"})
+	}, fusefs.Options{ReadOnly: true, FSName: "disk, with comma.img"})
 	require.NoError(t, err)
 	defer unmount(t, srv)
 
@@ -118,7 +118,7 @@ func TestTree(t *testing.T) {
 		{Name: "usr", FS: volumeWith("usr", "/local", "/bin")},
 		{Name: "local", FS: volumeWith("local")},
 		{Name: "home", FS: volumeWith("home")},
-	}, []fusefs.Graft{{"/usr", 1}, {"/usr/local/", 2}, {"/home", 3}}, fusefs.Options{})
+	}, []fusefs.Graft{{"/usr", 1}, {"/usr/local/", 2}, {"/home", 3}}, fusefs.Options{ReadOnly: true})
 	require.NoError(t, err)
 	defer unmount(t, srv)
 	for path, want := range map[string]string{

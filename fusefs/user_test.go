@@ -166,7 +166,7 @@ func userMounts() (err error) {
 	}
 	mem := sample(memfs.New())
 	mem.AddFile("/root-only", []byte("secret"), func(a *vfs.Attr) { a.Mode, a.UID, a.GID = vfs.Regular, 0, 0 })
-	srv, err := fusefs.MountOne(dir, fusefs.Volume{FS: mem}, fusefs.Options{FSName: `odd,name\image`})
+	srv, err := fusefs.MountOne(dir, fusefs.Volume{FS: mem}, fusefs.Options{ReadOnly: true, FSName: `odd,name\image`})
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,9 @@ import (
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"github.com/resflash/resflash/image/vfs"
 )
 
 // anyXattrs reports whether a volume of the mount has extended attributes.
@@ -74,6 +77,40 @@ func (r *raw) ListXAttr(cancel <-chan struct{}, header *fuse.InHeader, dest []by
 		list = append(append(list, name...), 0)
 	}
 	return give(dest, list)
+}
+
+// SetXAttr implements [fuse.RawFileSystem].
+func (r *raw) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, name string, value []byte) fuse.Status {
+	return r.changeXattr(in.NodeId, func(w *writer, ino vfs.Ino) error {
+		create, replace := in.Flags&unix.XATTR_CREATE != 0, in.Flags&unix.XATTR_REPLACE != 0
+		return w.xattrs.SetXattr(background, ino, name, value, create, replace)
+	})
+}
+
+// RemoveXAttr implements [fuse.RawFileSystem].
+func (r *raw) RemoveXAttr(_ <-chan struct{}, header *fuse.InHeader, name string) fuse.Status {
+	return r.changeXattr(header.NodeId, func(w *writer, ino vfs.Ino) error {
+		return w.xattrs.RemoveXattr(background, ino, name)
+	})
+}
+
+func (r *raw) changeXattr(id uint64, fn func(*writer, vfs.Ino) error) fuse.Status {
+	v, ino, err := r.findWritable(id)
+	if err != nil {
+		return r.status(err)
+	}
+	if v.w.xattrs == nil {
+		if !r.anyXattrs() {
+			return fuse.ENOSYS
+		}
+		return fuse.Status(syscall.EOPNOTSUPP)
+	}
+	err = v.w.roomy(func() error { return fn(v.w, ino) })
+	if err == nil {
+		v.w.changes.file(ino, 0)
+		v.w.changed()
+	}
+	return r.status(err)
 }
 
 // give copies a value to dest. Without room the answer is how much is needed,
