@@ -17,6 +17,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -63,7 +64,7 @@ type Result struct {
 // Copy copies the file of the host at src, with everything below it, to name in
 // the directory dir of fsys; the name "." stands for dir itself, which then
 // takes up the contents of the directory src, and its attributes. A symbolic
-// link at src is copied as a link.
+// link at src is copied as a link, unless a slash follows.
 //
 // Preserved are owners, modes with their set-id bits, modification times,
 // devices, FIFOs, sockets, symbolic links, hard links within the tree, and
@@ -75,9 +76,10 @@ type Result struct {
 func Copy(ctx context.Context, fsys vfs.WritableFS, src string, dir vfs.Ino, name string, opt Options) (Result, error) {
 	c := &copier{fs: fsys, opt: &opt, links: map[hostFile]vfs.Ino{}}
 	c.xattrs, _ = fsys.(vfs.XattrWriter)
-	// The parent is opened through links, src itself is not.
+	// The parent is opened through links, src itself is not, unless a slash
+	// says that it is a directory.
 	parent, base := filepath.Dir(src), filepath.Base(src)
-	if base == "." || base == ".." || base == "/" {
+	if base == "." || base == ".." || strings.HasSuffix(src, "/") {
 		parent, base = src, "."
 	}
 	fd, err := unix.Open(parent, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -85,7 +87,7 @@ func Copy(ctx context.Context, fsys vfs.WritableFS, src string, dir vfs.Ino, nam
 		return c.done, &os.PathError{Op: "open", Path: parent, Err: err}
 	}
 	defer unix.Close(fd)
-	at := place{host: src, image: path.Join("/", opt.Path, name), dir: dir, name: name}
+	at := place{host: strings.TrimRight(src, "/"), image: path.Join("/", opt.Path, name), dir: dir, name: name}
 	if name == "." {
 		at.image = path.Join("/", opt.Path)
 	}
