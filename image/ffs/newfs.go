@@ -34,7 +34,7 @@ func (e *FormatError) Error() string { return e.What }
 // Unwrap makes errors.Is(err, syscall.EINVAL) true.
 func (e *FormatError) Unwrap() error { return syscall.EINVAL }
 
-func refuse(format string, args ...any) error {
+func cannotMake(format string, args ...any) error {
 	return &FormatError{fmt.Sprintf(format, args...)}
 }
 
@@ -82,17 +82,17 @@ func newMaker(dev blockio.Transaction, opt vfs.FormatOptions) (*maker, error) {
 	case "ffs1":
 		version = ondisk.V1
 	default:
-		return nil, refuse("file system type %q is not ffs1 or ffs2", opt.Type)
+		return nil, cannotMake("file system type %q is not ffs1 or ffs2", opt.Type)
 	}
 	if m.now.IsZero() {
 		m.now = time.Now()
 	}
 	if sec := m.now.Unix(); version == ondisk.V1 && int64(int32(sec)) != sec {
-		return nil, refuse("FFS1 has no times after 2038 or before 1902 (%s): use ffs2", m.now.UTC().Format(time.RFC3339))
+		return nil, cannotMake("FFS1 has no times after 2038 or before 1902 (%s): use ffs2", m.now.UTC().Format(time.RFC3339))
 	}
 	if opt.ReservePct != nil {
 		if m.minFree = *opt.ReservePct; m.minFree < 0 || m.minFree > 99 {
-			return nil, refuse("a reserve of %d percent is not 0 to 99", m.minFree)
+			return nil, cannotMake("a reserve of %d percent is not 0 to 99", m.minFree)
 		}
 	}
 	var super ondisk.Super // both texts end in a NUL
@@ -117,10 +117,10 @@ func newMaker(dev blockio.Transaction, opt vfs.FormatOptions) (*maker, error) {
 
 func checkText(what, text string, limit int) error {
 	if len(text) > limit {
-		return refuse("the %s has %d bytes, and FFS has room for %d", what, len(text), limit)
+		return cannotMake("the %s has %d bytes, and FFS has room for %d", what, len(text), limit)
 	}
 	if strings.ContainsRune(text, 0) {
-		return refuse("the %s %q has a NUL in it", what, text)
+		return cannotMake("the %s %q has a NUL in it", what, text)
 	}
 	return nil
 }

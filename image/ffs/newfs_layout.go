@@ -61,7 +61,7 @@ func layoutFor(version ondisk.Version, bytes int64, sector int, opt vfs.FormatOp
 		limit = maxSectors1
 	}
 	if sectors > limit {
-		return nil, refuse("FFS%d holds %d bytes at most, and this volume has %d%s", version, limit*dbSize, bytes,
+		return nil, cannotMake("FFS%d holds %d bytes at most, and this volume has %d%s", version, limit*dbSize, bytes,
 			map[bool]string{true: ": use ffs2"}[version == ondisk.V1])
 	}
 	l.frags = bytes / l.fragSize
@@ -76,7 +76,7 @@ func layoutFor(version ondisk.Version, bytes int64, sector int, opt vfs.FormatOp
 		density = newDensity * l.fragSize
 	}
 	if density < 0 {
-		return nil, refuse("%d bytes per inode", density)
+		return nil, cannotMake("%d bytes per inode", density)
 	}
 	if err := l.divide(density); err != nil {
 		return nil, err
@@ -96,13 +96,13 @@ func (l *newfsLayout) setSizes(sector int64) error {
 	}
 	bs, fs := l.blockSize, l.fragSize
 	if !isPower2(bs) || bs < ondisk.MinBlockSize || bs > ondisk.MaxBlockSize {
-		return refuse("block size %d is not a power of two from %d to %d", bs, ondisk.MinBlockSize, ondisk.MaxBlockSize)
+		return cannotMake("block size %d is not a power of two from %d to %d", bs, ondisk.MinBlockSize, ondisk.MaxBlockSize)
 	}
 	if !isPower2(fs) || fs > bs || fs < bs/ondisk.MaxFrag {
-		return refuse("fragment size %d is not a power of two from %d, an eighth of a block, to %d", fs, bs/ondisk.MaxFrag, bs)
+		return cannotMake("fragment size %d is not a power of two from %d, an eighth of a block, to %d", fs, bs/ondisk.MaxFrag, bs)
 	}
 	if fs < sector {
-		return refuse("fragment size %d is less than a sector of %d bytes", fs, sector)
+		return cannotMake("fragment size %d is less than a sector of %d bytes", fs, sector)
 	}
 	l.frag = bs / fs
 	return nil
@@ -127,7 +127,7 @@ func (l *newfsLayout) divide(density int64) error {
 			break
 		}
 		if density < l.fragSize {
-			return refuse("blocks of %d bytes are too small to describe a group of this file system: use larger ones", l.blockSize)
+			return cannotMake("blocks of %d bytes are too small to describe a group of this file system: use larger ones", l.blockSize)
 		}
 	}
 	for {
@@ -163,14 +163,14 @@ func (l *newfsLayout) describing() int64 {
 }
 
 func (l *newfsLayout) tooSmall() error {
-	return refuse("%d bytes are too few for FFS%d with blocks of %d bytes: make the volume larger, or the blocks smaller (from %d)",
+	return cannotMake("%d bytes are too few for FFS%d with blocks of %d bytes: make the volume larger, or the blocks smaller (from %d)",
 		l.frags*l.fragSize, l.version, l.blockSize, ondisk.MinBlockSize)
 }
 
 // finish derives the rest from the groups.
 func (l *newfsLayout) finish(bytes int64) error {
 	if l.inodesPerGroup*l.groups > math.MaxUint32 {
-		return refuse("%d bytes have more than 2^32 inodes: use more bytes per inode, or larger fragments", bytes)
+		return cannotMake("%d bytes have more than 2^32 inodes: use more bytes per inode, or larger fragments", bytes)
 	}
 	l.dataOff = l.inodeOff + l.inodesPerGroup/(l.inopb/l.frag)
 	l.groupBytes = roundUp(l.describing(), l.fragSize)

@@ -54,8 +54,8 @@ func serveImage(path, mnt string) error {
 		if err != nil {
 			return err
 		}
-		profile(srv.Wait)
-		return nil
+		profile(func() { err = srv.Wait() })
+		return err
 	}
 	return fmt.Errorf("%s: no known file system", path)
 }
