@@ -303,11 +303,12 @@ func TestNewfsWipesRemains(t *testing.T) {
 	}{
 		"XFS":     {"ffs2", func(b []byte) { put(b, 0, "XFSB") }, 0},
 		"ISO":     {"ffs2", func(b []byte) { put(b, 32769, "CD001") }, 32769},
-		"NTFS":    {"ffs1", func(b []byte) { put(b, 3, "NTFS    ") }, 3},
+		"NTFS":    {"ffs1", func(b []byte) { put(b, 3, "NTFS    "); put(b, 510, "\x55\xaa") }, 3},
 		"swap":    {"ffs1", func(b []byte) { put(b, 4086, "SWAPSPACE2") }, 4086},
 		"FAT16":   {"ffs2", func(b []byte) { fat(b, 54, "FAT16   ") }, 54},
 		"FAT32":   {"ffs1", func(b []byte) { fat(b, 82, "FAT32   ") }, 82},
 		"ext4":    {"ffs1", func(b []byte) { clear(b[1024:2048]); b[1024], b[1028] = 1, 1; put(b, 1080, "\x53\xef") }, 1080},
+		"not FAT": {"ffs2", func(b []byte) { fat(b, 54, "UFS 4.4 ") }, -54},
 		"no ext4": {"ffs1", func(b []byte) { clear(b[1024:2048]); put(b, 1080, "\x53\xef") }, -1080},
 	} {
 		b := garbage(4 << 20)
@@ -319,7 +320,7 @@ func TestNewfsWipesRemains(t *testing.T) {
 			continue
 		}
 		assert.Zero(t, b[c.gone], name)
-		assert.True(t, bytes.Equal(before[100:512], b[100:512]), "%s: boot code stays", name)
+		assert.True(t, bytes.Equal(before[100:510], b[100:510]), "%s: boot code stays", name)
 		changed := 0
 		for i := range 8192 {
 			if b[i] != before[i] {

@@ -19,7 +19,6 @@ type mark struct {
 // that boot code does not have it by chance.
 var marks = []mark{
 	{0, "XFSB"}, {0, "hsqs"}, {0, "LUKS\xba\xbe"}, // XFS, squashfs, LUKS
-	{3, "NTFS    "}, {3, "EXFAT   "},
 	{512, "LABELONE"}, {512, "EFI PART"}, // LVM, GPT
 	{1024, "\x10\x20\xf5\xf2"}, {1024, "\xe2\xe1\xf5\xe0"}, // F2FS, EROFS
 	{4086, "SWAPSPACE2"}, {4086, "SWAP-SPACE"}, // swap of Linux
@@ -104,11 +103,13 @@ func wipeExt(dev blockio.Transaction, size int64) error {
 	return err
 }
 
-// wipeFAT wipes the parameters of a FAT boot sector, but not the code in it.
-// The boot sector of OpenBSD has parameters as well, for machines that want to
-// see some; it does not call itself FAT.
+// wipeFAT wipes the parameters of a boot sector of FAT, exFAT or NTFS, and the
+// signature behind them, without which nobody runs the code in between: it
+// belongs to a file system that is gone. The boot sector of OpenBSD has
+// parameters as well, for machines that want to see some; it does not claim to
+// be any of these.
 func wipeFAT(dev blockio.Transaction, size int64) error {
-	const oem, end16, end32 = 3, 62, 90 // where the parameters begin and end
+	const oem, end16, end32, signature = 3, 62, 90, 510
 	if size < 512 {
 		return nil
 	}
@@ -116,14 +117,19 @@ func wipeFAT(dev blockio.Transaction, size int64) error {
 	if err != nil {
 		return fmt.Errorf("look for remains of FAT: %w", err)
 	}
-	if b[510] != 0x55 || b[511] != 0xaa {
+	if b[signature] != 0x55 || b[signature+1] != 0xaa {
 		return nil
 	}
-	for _, end := range []int{end16, end32} {
-		if bytes.HasPrefix(b[end-8:], []byte("FAT")) {
-			_, err := dev.WriteAt(make([]byte, end-oem), oem)
-			return err
-		}
+	fat := []byte("FAT")
+	switch name := string(b[oem : oem+8]); {
+	case name == "NTFS    ", name == "EXFAT   ":
+	case bytes.HasPrefix(b[end16-8:], fat), bytes.HasPrefix(b[end32-8:], fat):
+	default:
+		return nil
 	}
-	return nil
+	if _, err := dev.WriteAt(make([]byte, end32-oem), oem); err != nil {
+		return err
+	}
+	_, err = dev.WriteAt(make([]byte, 2), signature)
+	return err
 }

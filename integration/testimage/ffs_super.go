@@ -76,7 +76,7 @@ func log2(n int) uint32 { return uint32(bits.Len(uint(n)) - 1) }
 // superblock returns struct fs, as long as fs_sbsize.
 func (f *ffsWriter) superblock(total counts) []byte {
 	bs, fs, frag := int64(f.bsize), int64(f.fsize), int64(f.frag)
-	p := make([]byte, roundup(superUsed, fs))
+	p := make([]byte, min(roundup(superUsed, fs), superBytes))
 	u32 := func(off int, v int64) { le32(p[off:], uint32(v)) }
 	u64 := func(off int, v int64) { le64(p[off:], uint64(v)) }
 	u32(8, f.sblkno)
@@ -107,7 +107,6 @@ func (f *ffsWriter) superblock(total counts) []byte {
 	u32(180, 1) // fs_cpg
 	u32(184, f.ipg)
 	u32(188, f.fpg)
-	putCounts(p[192:], total) // fs_ffs1_cstotal
 	if !f.opt.Dirty {
 		p[209] = 1 // fs_clean
 	}
@@ -118,13 +117,14 @@ func (f *ffsWriter) superblock(total counts) []byte {
 		u32(32, f.now.Unix())
 		u32(36, f.size)
 		u32(40, f.dsize)
-		u32(68, 60)        // fs_rps
-		u32(132, spc)      // fs_npsect
-		u32(136, 1)        // fs_interleave
-		u32(152, f.dblkno) // fs_ffs1_csaddr
-		u32(168, spc)      // fs_nsect
-		u32(172, spc)      // fs_spc
-		u32(176, f.ncg)    // fs_ncyl
+		u32(68, 60)               // fs_rps
+		u32(132, spc)             // fs_npsect
+		u32(136, 1)               // fs_interleave
+		u32(152, f.dblkno)        // fs_ffs1_csaddr
+		putCounts(p[192:], total) // fs_ffs1_cstotal
+		u32(168, spc)             // fs_nsect
+		u32(172, spc)             // fs_spc
+		u32(176, f.ncg)           // fs_ncyl
 	}
 	u64(1000, f.superOff())
 	u64(1008, total.ndir)
