@@ -21,10 +21,10 @@ var errShrunk = errors.New("became shorter while it was read")
 func (c *copier) file(ctx context.Context, fd int, at place, st *unix.Stat_t) error {
 	node := c.node(st)
 	flags := c.flags(fd)
-	return c.once(ctx, at, st, func() (vfs.Ino, error) {
+	return c.once(ctx, at, hostFile{st.Dev, st.Ino}, uint64(st.Nlink), Made{Node: node, Size: st.Size}, func() (vfs.Ino, error) {
 		return c.put(ctx, at, node, func(ino vfs.Ino) error {
 			wrote, err := c.contents(ctx, fd, ino, st)
-			if err != nil {
+			if err != nil || c.opt.Plain {
 				return err
 			}
 			if err := c.extended(ctx, hostAttrs{fd: fd}, ino); err != nil {
@@ -105,25 +105,33 @@ func (c *copier) span(ctx context.Context, fd int, ino vfs.Ino, off, end int64) 
 			}
 			n += k
 		}
-		n, err := c.fs.WriteAt(ctx, ino, p, off)
-		if err != nil {
+		if err := c.write(ctx, ino, p, off); err != nil {
 			return err
 		}
-		if n < len(p) {
-			return io.ErrShortWrite
-		}
-		off += int64(n)
-		c.done.Bytes += int64(n)
-		if c.opt.Progress != nil {
-			c.opt.Progress(int64(n))
-		}
+		off += int64(len(p))
+	}
+	return nil
+}
+
+// write writes a piece of a file.
+func (c *copier) write(ctx context.Context, ino vfs.Ino, p []byte, off int64) error {
+	n, err := c.fs.WriteAt(ctx, ino, p, off)
+	if err != nil {
+		return err
+	}
+	if n < len(p) {
+		return io.ErrShortWrite
+	}
+	c.done.Bytes += int64(n)
+	if c.opt.Progress != nil {
+		c.opt.Progress(int64(n))
 	}
 	return nil
 }
 
 // flags returns the flags of the host's file that the image can have as well.
 func (c *copier) flags(fd int) (f vfs.Flags) {
-	if !c.opt.Flags {
+	if !c.opt.Flags || c.opt.Plain {
 		return 0
 	}
 	attrs, err := unix.IoctlGetInt(fd, unix.FS_IOC_GETFLAGS)

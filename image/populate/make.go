@@ -76,15 +76,36 @@ func (c *copier) node(st *unix.Stat_t) vfs.NewNode {
 	if n.Mode.IsDevice() {
 		n.Rdev = vfs.Dev{Major: unix.Major(st.Rdev), Minor: unix.Minor(st.Rdev)}
 	}
+	c.plain(&n)
 	return n
+}
+
+// plain takes away what a plain copy does not preserve.
+func (c *copier) plain(n *vfs.NewNode) {
+	if c.opt.Plain {
+		n.Mode, n.Mtime, n.Flags = n.Mode&(vfs.TypeMask|0o777), time.Time{}, 0
+	}
+}
+
+// made tells of a file that was made.
+func (c *copier) made(at place, m Made) {
+	c.done.Files++
+	if c.opt.Made == nil {
+		return
+	}
+	m.From, m.Path, m.Replaced = at.host, at.image, c.replaced
+	c.opt.Made(m)
 }
 
 // special copies what has no contents to read: links, devices, FIFOs, sockets.
 func (c *copier) special(ctx context.Context, fd int, base string, at place, st *unix.Stat_t, target string) error {
 	node := c.node(st)
 	node.Target = target
-	return c.once(ctx, at, st, func() (vfs.Ino, error) {
+	return c.once(ctx, at, hostFile{st.Dev, st.Ino}, uint64(st.Nlink), Made{Node: node}, func() (vfs.Ino, error) {
 		return c.put(ctx, at, node, func(ino vfs.Ino) error {
+			if c.opt.Plain {
+				return nil
+			}
 			return c.extended(ctx, hostAttrs{path: fmt.Sprintf("/proc/self/fd/%d/%s", fd, base)}, ino)
 		})
 	})
@@ -92,17 +113,18 @@ func (c *copier) special(ctx context.Context, fd int, base string, at place, st 
 
 // once makes a file with make, or a link to it if it was made under another
 // name before.
-func (c *copier) once(ctx context.Context, at place, st *unix.Stat_t, make func() (vfs.Ino, error)) error {
+func (c *copier) once(ctx context.Context, at place, key hostFile, names uint64, m Made, make func() (vfs.Ino, error)) error {
 	if at.name == "." {
 		return syscall.ENOTDIR
 	}
-	key := hostFile{st.Dev, st.Ino}
-	if st.Nlink > 1 {
+	c.replaced = false
+	if names > 1 {
 		if first, ok := c.links[key]; ok {
 			err := c.link(ctx, first, at)
 			if !errors.Is(err, syscall.EMLINK) {
 				if err == nil {
-					c.done.Files++
+					m.Link = true
+					c.made(at, m)
 				}
 				return err
 			}
@@ -113,10 +135,10 @@ func (c *copier) once(ctx context.Context, at place, st *unix.Stat_t, make func(
 	if err != nil {
 		return err
 	}
-	if st.Nlink > 1 {
+	if names > 1 {
 		c.links[key] = ino
 	}
-	c.done.Files++
+	c.made(at, m)
 	return nil
 }
 
@@ -150,10 +172,29 @@ func (c *copier) put(ctx context.Context, at place, node vfs.NewNode, fill func(
 		}
 		return nil
 	}
-	if err = try(at.name); errors.Is(err, syscall.EEXIST) {
-		err = c.replace(ctx, at, try)
+	if err = try(at.name); !errors.Is(err, syscall.EEXIST) {
+		return ino, err
 	}
-	return ino, err
+	if c.opt.Plain && !c.opt.NoClobber && node.Mode.IsRegular() {
+		there, err := c.fs.Lookup(ctx, at.dir, at.name)
+		if err != nil {
+			return 0, err
+		}
+		if there.Mode.IsRegular() {
+			return there.Ino, c.refill(ctx, there.Ino, fill)
+		}
+	}
+	return ino, c.replace(ctx, at, try)
+}
+
+// refill gives a file that is there new contents.
+func (c *copier) refill(ctx context.Context, ino vfs.Ino, fill func(vfs.Ino) error) error {
+	c.replaced = true
+	zero := int64(0)
+	if _, err := c.fs.Setattr(ctx, ino, vfs.SetAttr{Size: &zero}); err != nil {
+		return err
+	}
+	return fill(ino)
 }
 
 // replace makes a file under a temporary name, and puts it in the place of what
@@ -169,6 +210,7 @@ func (c *copier) replace(ctx context.Context, at place, make func(temp string) e
 	case there.Mode.IsDir():
 		return fmt.Errorf("there is a directory of that name in the image: %w", syscall.EISDIR)
 	}
+	c.replaced = true
 	for i := range 1000 {
 		temp := fmt.Sprintf(".resflash-%d.part", i)
 		err := make(temp)
@@ -217,6 +259,9 @@ func (c *copier) directory(ctx context.Context, f *os.File, at place, st *unix.S
 			return err
 		}
 	}
+	if c.opt.Plain {
+		return nil
+	}
 	// Now that nothing more is made in it, it gets its times, and the flags
 	// that would have kept files out.
 	if err := c.extended(ctx, hostAttrs{fd: fd}, ino); err != nil {
@@ -229,20 +274,23 @@ func (c *copier) directory(ctx context.Context, f *os.File, at place, st *unix.S
 	if flags := c.flags(fd); flags != 0 {
 		set.Flags = &flags
 	}
-	if _, err := c.fs.Setattr(ctx, ino, set); err != nil {
-		return err
-	}
-	c.done.Files++
-	return nil
+	_, err = c.fs.Setattr(ctx, ino, set)
+	return err
 }
 
 // enter makes a directory of the image, or finds the one that is there.
 func (c *copier) enter(ctx context.Context, at place, node vfs.NewNode) (ino vfs.Ino, isNew bool, err error) {
 	if at.name == "." {
+		c.done.Files++
 		return at.dir, false, nil
 	}
 	attr, err := c.fs.Create(ctx, at.dir, at.name, node)
 	if err == nil {
+		if c.first == 0 {
+			c.first = attr.Ino
+		}
+		c.replaced = false
+		c.made(at, Made{Node: node})
 		return attr.Ino, true, nil
 	}
 	if !errors.Is(err, syscall.EEXIST) {
@@ -254,5 +302,6 @@ func (c *copier) enter(ctx context.Context, at place, node vfs.NewNode) (ino vfs
 	if !attr.Mode.IsDir() {
 		return 0, false, fmt.Errorf("there is a file of that name in the image: %w", syscall.ENOTDIR)
 	}
+	c.done.Files++
 	return attr.Ino, false, nil
 }

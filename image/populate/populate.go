@@ -52,6 +52,23 @@ type Options struct {
 	// AllXattrs copies extended attributes of every kind, not only the user's
 	// own and ACLs.
 	AllXattrs bool
+	// Plain preserves no more than permissions (without set-id and sticky
+	// bits), links, types and holes, as cp(1) does by itself: what is made is of
+	// now, and a regular file that is there already gets new contents and stays
+	// what it is in all else. A copy that fails may then leave it empty.
+	Plain bool
+	// Made is told of everything that was made, when it is complete. Nil: of
+	// nothing.
+	Made func(m Made)
+}
+
+// Made is a file that was made by a copy.
+type Made struct {
+	From, Path string // where it was, and where it is in the image
+	Node       vfs.NewNode
+	Size       int64
+	Link       bool // it is another name of one that was made before
+	Replaced   bool // something was there
 }
 
 // Result counts what [Copy] did, and what the image had no room for.
@@ -104,6 +121,9 @@ type copier struct {
 	links  map[hostFile]vfs.Ino // files with several names
 	buf    []byte
 	done   Result
+
+	replaced bool    // what was made last, in place of something
+	first    vfs.Ino // the first directory that was made
 }
 
 // A place is where a file comes from and where it goes.
@@ -133,6 +153,11 @@ func (c *copier) add(ctx context.Context, fd int, base string, open bool, at pla
 	if errors.As(err, &told) {
 		return err
 	}
+	return c.problem(ctx, at, err)
+}
+
+// problem tells of a file that could not be copied.
+func (c *copier) problem(ctx context.Context, at place, err error) error {
 	err = &os.LinkError{Op: "copy", Old: at.host, New: at.image, Err: err}
 	if c.opt.Problem == nil || ctx.Err() != nil || fatal(err) {
 		return &toldError{err}

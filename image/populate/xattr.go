@@ -64,10 +64,6 @@ func (c *copier) extended(ctx context.Context, from hostAttrs, ino vfs.Ino) erro
 		if !c.opt.AllXattrs && !strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "system.posix_acl_") {
 			continue
 		}
-		if c.xattrs == nil {
-			c.done.Xattrs++
-			continue
-		}
 		value, err := whole(func(p []byte) (int, error) { return from.get(name, p) })
 		if err == unix.ENODATA {
 			continue // gone meanwhile
@@ -75,13 +71,24 @@ func (c *copier) extended(ctx context.Context, from hostAttrs, ino vfs.Ino) erro
 		if err != nil {
 			return err
 		}
-		err = c.xattrs.SetXattr(ctx, ino, name, value, false, false)
-		switch {
-		case errors.Is(err, syscall.ENOTSUP), errors.Is(err, syscall.E2BIG):
-			c.done.Xattrs++
-		case err != nil:
+		if err := c.setXattr(ctx, ino, name, value); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// setXattr sets an extended attribute, or counts it as one that the image
+// cannot hold.
+func (c *copier) setXattr(ctx context.Context, ino vfs.Ino, name string, value []byte) error {
+	if c.xattrs == nil {
+		c.done.Xattrs++
+		return nil
+	}
+	err := c.xattrs.SetXattr(ctx, ino, name, value, false, false)
+	if errors.Is(err, syscall.ENOTSUP) || errors.Is(err, syscall.E2BIG) {
+		c.done.Xattrs++
+		return nil
+	}
+	return err
 }
