@@ -1,6 +1,7 @@
 package blockio
 
 import (
+	"bytes"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -130,7 +131,7 @@ func (s *Sparse) WriteAt(p []byte, off int64) (int, error) {
 		at := off + int64(done)
 		part := p[done:min(len(p), done+int(sparsePageSize-at%sparsePageSize))]
 		// Zeros where there are zeros need no memory.
-		if s.page(at) != nil || !isZero(part) {
+		if s.page(at) != nil || !bytes.Equal(part, sparseZeros[:len(part)]) {
 			copy(s.edit(at).data[at%sparsePageSize:], part)
 		}
 		done += len(part)
@@ -138,14 +139,7 @@ func (s *Sparse) WriteAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-func isZero(p []byte) bool {
-	for _, b := range p {
-		if b != 0 {
-			return false
-		}
-	}
-	return true
-}
+var sparseZeros [sparsePageSize]byte
 
 // SeekData implements [HoleSeeker].
 func (s *Sparse) SeekData(off int64) (int64, error) {
