@@ -2,7 +2,10 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/vfs"
@@ -14,41 +17,140 @@ type EditOptions struct {
 	// is not committed has not happened. Otherwise (a mount) every Sync of a
 	// file system commits.
 	Atomic bool
-	// DryRun keeps every change in memory; Commit succeeds and changes nothing.
+	// DryRun keeps every change beside the image; Commit succeeds and changes
+	// nothing. The image need not be writable.
 	DryRun bool
 	// Output is the name of a new image that receives the result, made as a
 	// copy (reflinked or sparse) of the original, which stays as it is. It
 	// appears under its name when the first commit has succeeded.
 	Output string
+	// Progress, if it is not nil, is told how far the copy for Output is.
+	Progress func(done, total int64)
 }
 
 // Edit opens an image for changing. A second writer gets an error that wraps
-// [blockio.ErrLocked]. What the disk is closed with uncommitted is discarded.
+// [blockio.ErrLocked]. A commit that was interrupted is finished first. What
+// the disk is closed with uncommitted is discarded.
 func Edit(ctx context.Context, name string, edit EditOptions, opts ...Option) (*Disk, error) {
-	var o options
-	for _, opt := range opts {
-		opt(&o)
-	}
-	lock, err := blockio.LockFile(name)
+	o, err := readOptions(opts)
 	if err != nil {
 		return nil, err
 	}
-	file, err := blockio.OpenWritableFile(name)
+	d := &Disk{name: name}
+	switch {
+	case edit.DryRun:
+		err = d.editNothing(o, edit)
+	case edit.Output != "":
+		err = d.editCopy(ctx, o, edit)
+	default:
+		err = d.editInPlace(o, edit)
+	}
+	if err == nil {
+		d.dev = d.session
+		err = d.find(ctx)
+	}
 	if err != nil {
-		lock.Unlock()
-		return nil, err
-	}
-	if o.sectorSize != 0 {
-		file.File = file.File.WithSectorSize(o.sectorSize)
-	}
-	d := &Disk{name: name, file: file.File, lock: lock}
-	d.session = blockio.NewSession(file, blockio.SessionOptions{Atomic: edit.Atomic})
-	d.dev = d.session
-	if err := d.find(ctx); err != nil {
 		d.Close()
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, withName(name, err)
 	}
 	return d, nil
+}
+
+// withName names the image in an error that does not yet.
+func withName(name string, err error) error {
+	var path *fs.PathError
+	var locked *blockio.LockedError
+	if errors.As(err, &path) || errors.As(err, &locked) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
+
+// editInPlace begins a session on the image itself.
+func (d *Disk) editInPlace(o options, edit EditOptions) error {
+	lock, err := blockio.LockFile(d.name)
+	if err != nil {
+		return notWritable(d.name, err)
+	}
+	d.onClose(lock.Unlock)
+	file, err := blockio.OpenWritableFile(d.name)
+	if err != nil {
+		return notWritable(d.name, err)
+	}
+	d.onClose(file.Close)
+	journal, err := blockio.JournalOf(file.File)
+	if err != nil {
+		return err
+	}
+	if err := journal.Creatable(); err != nil {
+		return err
+	}
+	if d.recovery, err = blockio.Recover(file, journal); err != nil {
+		return err
+	}
+	d.begin(file.WithSectorSize(o.sector(file.File)), blockio.SessionOptions{Atomic: edit.Atomic, Journal: journal})
+	return nil
+}
+
+// editNothing begins a session on an overlay. The image must not change under
+// it.
+func (d *Disk) editNothing(o options, edit EditOptions) error {
+	base, err := d.openShared(o)
+	if err != nil {
+		return err
+	}
+	overlay := blockio.NewOverlay(base)
+	d.onClose(overlay.Close)
+	d.begin(overlay, blockio.SessionOptions{Atomic: edit.Atomic, Private: true})
+	return nil
+}
+
+// editCopy begins a session on a copy that has no name yet.
+func (d *Disk) editCopy(ctx context.Context, o options, edit EditOptions) error {
+	if _, err := os.Lstat(edit.Output); err == nil {
+		return &fs.PathError{Op: "create", Path: edit.Output, Err: fs.ErrExist}
+	}
+	share, err := blockio.ShareFile(d.name)
+	if err != nil {
+		return err
+	}
+	defer share.Unlock()
+	src, err := blockio.OpenFile(d.name)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	out, err := newCopy(ctx, src, edit)
+	if err != nil {
+		return err
+	}
+	d.onClose(out.close)
+	journal, err := blockio.JournalOf(out.file.File)
+	if err != nil {
+		return err
+	}
+	if journal, err = journal.RenameTo(edit.Output); err != nil {
+		return err
+	}
+	d.begin(out.file.WithSectorSize(o.sector(src)), blockio.SessionOptions{
+		Atomic: edit.Atomic, Private: true, Journal: journal,
+		Publish: func() error { return out.publish(edit.Output) },
+	})
+	return nil
+}
+
+// begin begins the session, which is closed before what it lies on.
+func (d *Disk) begin(dev blockio.Writable, opt blockio.SessionOptions) {
+	d.session = blockio.NewSession(dev, opt)
+	d.onClose(d.session.Close)
+}
+
+// notWritable adds to a refusal what can be done.
+func notWritable(name string, err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("no permission to write to %s (a dry run, or an output elsewhere, would not need it): %w", name, err)
+	}
+	return err
 }
 
 // Transaction is what the disk's changes are part of; nil if it was opened for
@@ -62,6 +164,19 @@ func (d *Disk) Transaction() blockio.Transaction {
 
 // Commit makes all changes since the last one durable, of every volume.
 func (d *Disk) Commit(ctx context.Context) error { return d.session.Commit(ctx) }
+
+// Stats returns what the session has written so far; nothing if the disk was
+// opened for reading.
+func (d *Disk) Stats() blockio.Stats {
+	if d.session == nil {
+		return blockio.Stats{}
+	}
+	return d.session.Stats()
+}
+
+// Recovery says whether opening the disk for changing has finished a commit
+// that was interrupted.
+func (d *Disk) Recovery() blockio.Recovery { return d.recovery }
 
 // Transaction is the partition's part of the disk's transaction; nil if the
 // disk was opened for reading.

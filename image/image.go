@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -28,10 +29,10 @@ import (
 // A Disk is an opened image.
 type Disk struct {
 	name       string
-	file       *blockio.File
 	dev        blockio.Device   // what everything is read from
 	session    *blockio.Session // nil: opened for reading
-	lock       *blockio.Lock
+	recovery   blockio.Recovery
+	closers    []func() error // what is below, to be closed in reverse order
 	tables     []*part.Table
 	partitions []*Partition
 
@@ -46,6 +47,25 @@ type options struct {
 	sectorSize int
 }
 
+func readOptions(opts []Option) (options, error) {
+	var o options
+	for _, opt := range opts {
+		opt(&o)
+	}
+	if o.sectorSize != 0 && o.sectorSize != 512 && o.sectorSize != 4096 {
+		return o, fmt.Errorf("sector size %d: only 512 and 4096 are supported", o.sectorSize)
+	}
+	return o, nil
+}
+
+// sector is the sector size that was asked for, or that of the file.
+func (o options) sector(file *blockio.File) int {
+	if o.sectorSize != 0 {
+		return o.sectorSize
+	}
+	return file.SectorSize()
+}
+
 // WithSectorSize says how large a logical sector is (512 or 4096 bytes). An
 // image file of a disk with 4096-byte sectors does not say so itself, except
 // in a GPT.
@@ -57,30 +77,59 @@ var ErrTooSmall = errors.New("not an image: shorter than one sector")
 // Open opens the image file or block device called name and finds its
 // partitions. Tables that are damaged do not keep it from opening: see
 // [Disk.Problems].
+//
+// What is seen is the last commit, even if a writer was interrupted and has
+// left it in the journal. The image is not a snapshot: a writer that comes
+// later changes it.
 func Open(ctx context.Context, name string, opts ...Option) (*Disk, error) {
-	var o options
-	for _, opt := range opts {
-		opt(&o)
-	}
-	if o.sectorSize != 0 && o.sectorSize != 512 && o.sectorSize != 4096 {
-		return nil, fmt.Errorf("sector size %d: only 512 and 4096 are supported", o.sectorSize)
-	}
-	file, err := blockio.OpenFile(name)
+	o, err := readOptions(opts)
 	if err != nil {
 		return nil, err
 	}
-	if o.sectorSize != 0 {
-		file = file.WithSectorSize(o.sectorSize)
+	d := &Disk{name: name}
+	if d.dev, err = d.openRecovered(o); err == nil {
+		err = d.find(ctx)
 	}
-	d := &Disk{name: name, file: file, dev: file}
-	if err := d.find(ctx); err != nil {
-		file.Close()
-		return nil, fmt.Errorf("%s: %w", name, err)
+	if err != nil {
+		d.Close()
+		return nil, withName(name, err)
 	}
 	return d, nil
 }
 
-// Close closes the volumes and the image.
+// openRecovered opens the image for reading, with what is in its journal.
+func (d *Disk) openRecovered(o options) (blockio.Device, error) {
+	file, err := blockio.OpenFile(d.name)
+	if err != nil {
+		return nil, err
+	}
+	d.onClose(file.Close)
+	file = file.WithSectorSize(o.sector(file))
+	journal, err := blockio.JournalOf(file)
+	if err != nil {
+		return nil, err
+	}
+	pending, err := blockio.OpenRecovered(file, journal)
+	if err != nil || pending == nil {
+		return file, err
+	}
+	d.onClose(pending.Close)
+	return pending, nil
+}
+
+// openShared is openRecovered, and keeps writers away.
+func (d *Disk) openShared(o options) (blockio.Device, error) {
+	share, err := blockio.ShareFile(d.name)
+	if err != nil {
+		return nil, err
+	}
+	d.onClose(share.Unlock)
+	return d.openRecovered(o)
+}
+
+func (d *Disk) onClose(fn func() error) { d.closers = append(d.closers, fn) }
+
+// Close closes the volumes and the image. What was not committed is discarded.
 func (d *Disk) Close() error {
 	var errs []error
 	for _, p := range d.partitions {
@@ -91,13 +140,10 @@ func (d *Disk) Close() error {
 			errs = append(errs, p.edit.FS.Close())
 		}
 	}
-	if d.session != nil {
-		d.session.Discard()
+	for _, closer := range slices.Backward(d.closers) {
+		errs = append(errs, closer())
 	}
-	errs = append(errs, d.file.Close())
-	if d.lock != nil {
-		errs = append(errs, d.lock.Unlock())
-	}
+	d.closers = nil
 	return errors.Join(errs...)
 }
 

@@ -92,6 +92,15 @@ func (d *File) SectorSize() int { return d.sector }
 // IsBlockDevice reports whether d is a block device rather than a file.
 func (d *File) IsBlockDevice() bool { return d.block }
 
+// Mode is the mode of the file.
+func (d *File) Mode() os.FileMode {
+	info, err := d.f.Stat()
+	if err != nil {
+		return 0
+	}
+	return info.Mode()
+}
+
 // Close closes the file.
 func (d *File) Close() error { return d.f.Close() }
 

@@ -2,49 +2,91 @@ package blockio
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"math/bits"
-	"sort"
+	"os"
 	"sync"
+	"sync/atomic"
 )
 
-// A Session is the [Transaction] over a whole image. What is collected is kept
-// in memory until the commit.
+// A Session is the [Transaction] over a whole image.
+//
+// What is collected lies in memory, up to a bound; what is more is spilled to
+// the journal, which has to hold it at the commit anyway. Without a journal
+// everything stays in memory, and a commit is only as safe as the device.
 type Session struct {
-	base Writable
-	opt  SessionOptions
+	base    Writable
+	opt     SessionOptions
+	journal *journal // nil: none. Changed under mu, or by a commit under gate
 
-	// commit is held for the length of a commit; it orders them. mu guards
-	// what follows it, and is held for the length of one read or write.
-	commit sync.Mutex
+	// The locks, in the order in which they are taken: turn is held by the one
+	// commit that is at work; gate is held shared by everyone who writes, and
+	// alone by a commit from when the participants are frozen; mu guards what
+	// follows it, and is never held by a commit while it waits for the medium,
+	// so that reading goes on.
+	turn chan struct{}
+	gate sync.RWMutex
 
-	mu      sync.RWMutex
-	pages   map[int64]*sessionPage // what is collected, by page number
-	members []Participant
+	mu        sync.RWMutex
+	collected sectorSet
+	spillAt   int      // pages in memory at which to spill
+	named     []extent // what a journal that is not yet dead for good names
+	members   []Participant
+	broken    error // why nothing may be written any more
+	private   bool  // see SessionOptions. Changed by a commit under gate
+
+	began     atomic.Uint64 // commits
+	succeeded uint64        // the last one to succeed. Under turn
+
+	unsynced  atomic.Bool  // base has been written to since its last Sync
+	recent    atomic.Int64 // bytes of data written since
+	commits   atomic.Int64
+	dataBytes atomic.Int64
+	metaBytes atomic.Int64
 }
 
 // SessionOptions change how a session works. The zero value is a session that
-// commits when asked.
+// commits when asked, and has no journal.
 type SessionOptions struct {
 	// Atomic makes Sync do nothing: see [Transaction].
 	Atomic bool
+	// Journal is where commits are written first. [Recover] must have been
+	// called with it.
+	Journal JournalStore
+	// Private says that nobody else sees the device: it is an overlay, or a copy
+	// that has no name yet. There is no need of a journal then, and what memory
+	// has no room for goes straight to its place.
+	Private bool
+	// Publish is called at the end of the first commit of a private session,
+	// which is not private any more when it has succeeded.
+	Publish func() error
+	// Memory is how many bytes of what is collected are kept in memory at most
+	// (about). Zero is 16 MiB.
+	Memory int64
 }
 
-const (
-	sessionSector = 512
-	sessionPageSz = 4096 // 8 sectors: one bit each in a byte
-)
+const sessionMemory = 16 << 20
 
-// A sessionPage is eight sectors, of which those in dirty were written.
-type sessionPage struct {
-	dirty uint8
-	data  [sessionPageSz]byte
+// Stats say what a session has done so far.
+type Stats struct {
+	Commits  int64 // that wrote something
+	Data     int64 // bytes of contents written to their place at once
+	Metadata int64 // bytes of what was collected and committed
 }
 
 // NewSession begins a transaction over base.
 func NewSession(base Writable, opt SessionOptions) *Session {
-	return &Session{base: base, opt: opt, pages: map[int64]*sessionPage{}}
+	s := &Session{base: base, opt: opt, private: opt.Private, turn: make(chan struct{}, 1)}
+	if opt.Memory == 0 {
+		opt.Memory = sessionMemory
+	}
+	s.opt.Memory = opt.Memory
+	s.spillAt = int(max(opt.Memory/pageLen, 1))
+	if opt.Journal != nil {
+		s.journal = newJournal(opt.Journal, base.Size())
+	}
+	return s
 }
 
 // Size is that of the device below.
@@ -55,6 +97,11 @@ func (s *Session) SectorSize() int { return s.base.SectorSize() }
 
 // Atomic implements [Transaction].
 func (s *Session) Atomic() bool { return s.opt.Atomic }
+
+// Stats returns what has been done so far.
+func (s *Session) Stats() Stats {
+	return Stats{Commits: s.commits.Load(), Data: s.dataBytes.Load(), Metadata: s.metaBytes.Load()}
+}
 
 // Join implements [Transaction].
 func (s *Session) Join(p Participant) (leave func()) {
@@ -82,50 +129,38 @@ func (s *Session) ReadAt(p []byte, off int64) (int, error) {
 	if err != nil && err != io.EOF {
 		return n, err
 	}
-	s.overlay(p[:n], off)
+	if oerr := s.collected.readOver(p[:n], off); oerr != nil {
+		return 0, oerr
+	}
 	return n, err
 }
 
-// overlay copies what was collected over p, which was read at off. Requires
-// s.mu.
-func (s *Session) overlay(p []byte, off int64) {
-	if len(s.pages) == 0 {
-		return
+// FileRange implements [FileBacked]: false for what is collected.
+func (s *Session) FileRange(off, n int64) (*os.File, int64, bool) {
+	fb, ok := s.base.(FileBacked)
+	if !ok {
+		return nil, 0, false
 	}
-	s.eachDirty(off, int64(len(p)), func(pg *sessionPage, in, at, n int64) {
-		copy(p[at:at+n], pg.data[in:in+n])
-	}, nil)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.collected.hides(off, n) {
+		return nil, 0, false
+	}
+	return fb.FileRange(off, n)
 }
 
-// eachDirty goes through the n bytes at off in order: dirty is called with
-// every run of collected bytes (in: offset in the page, at: offset from off),
-// and clean, if it is not nil, with every run of the others. Requires s.mu.
-func (s *Session) eachDirty(off, n int64, dirty func(pg *sessionPage, in, at, n int64), clean func(at, n int64)) {
-	for at := int64(0); at < n; {
-		num, in := (off+at)/sessionPageSz, (off+at)%sessionPageSz
-		pg := s.pages[num]
-		run := min(sessionPageSz-in, n-at)
-		if pg == nil {
-			if clean != nil {
-				clean(at, run)
-			}
-			at += run
-			continue
-		}
-		// The longest run of sectors that are alike.
-		is := pg.dirty>>(in/sessionSector)&1 != 0
-		end := in
-		for end < in+run && (pg.dirty>>(end/sessionSector)&1 != 0) == is {
-			end += sessionSector - end%sessionSector
-		}
-		run = min(end-in, run)
-		if is {
-			dirty(pg, in, at, run)
-		} else if clean != nil {
-			clean(at, run)
-		}
-		at += run
-	}
+// SeekData implements [HoleSeeker].
+func (s *Session) SeekData(off int64) (int64, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.collected.seekData(s.base, off)
+}
+
+// SeekHole implements [HoleSeeker].
+func (s *Session) SeekHole(off int64) (int64, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.collected.seekHole(s.base, off)
 }
 
 func (s *Session) inside(off int64, n int) error {
@@ -140,84 +175,95 @@ func (s *Session) WriteAt(p []byte, off int64) (int, error) {
 	if err := s.inside(off, len(p)); err != nil {
 		return 0, err
 	}
+	s.gate.RLock()
+	defer s.gate.RUnlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.collect(p, off)
 }
 
-// collect lays p over the device. Requires s.mu.
+// collect lays p over the device. Requires gate and mu.
 func (s *Session) collect(p []byte, off int64) (int, error) {
+	// In portions that memory has room for.
 	done := 0
 	for done < len(p) {
-		at := off + int64(done)
-		num, in := at/sessionPageSz, at%sessionPageSz
-		part := p[done:min(len(p), done+int(sessionPageSz-in))]
-		pg := s.pages[num]
-		if pg == nil {
-			pg = new(sessionPage)
+		if s.broken != nil {
+			return done, s.broken
 		}
-		// Sectors that are written in part are read first.
-		first, last := in/sessionSector, (in+int64(len(part))-1)/sessionSector
-		for _, sec := range []int64{first, last} {
-			start := sec * sessionSector
-			whole := in <= start && in+int64(len(part)) >= start+sessionSector
-			if whole || pg.dirty>>sec&1 != 0 {
-				continue
+		if s.collected.held >= s.spillAt {
+			if err := s.spill(); err != nil {
+				return done, err
 			}
-			b := pg.data[start : start+sessionSector]
-			if _, err := s.base.ReadAt(b, num*sessionPageSz+start); err != nil && err != io.EOF {
-				return done, fmt.Errorf("read before write: %w", err)
-			}
-			pg.dirty |= 1 << sec
 		}
-		copy(pg.data[in:], part)
-		for sec := first; sec <= last; sec++ {
-			pg.dirty |= 1 << sec
+		portion := p[done:min(len(p), done+1<<20)]
+		n, err := s.collected.write(portion, off+int64(done), s.readBelow)
+		done += n
+		if err != nil {
+			return done, fmt.Errorf("read before write: %w", err)
 		}
-		s.pages[num] = pg
-		done += len(part)
 	}
 	return done, nil
 }
+
+func (s *Session) readBelow(p []byte, off int64) error { return readPadded(s.base, p, off) }
 
 // WriteData implements [Transaction].
 func (s *Session) WriteData(p []byte, off int64, fresh bool) error {
 	if err := s.inside(off, len(p)); err != nil {
 		return err
 	}
+	s.gate.RLock()
+	defer s.gate.RUnlock()
+	end := off + int64(len(p))
+	if !s.opt.Atomic || fresh {
+		s.mu.RLock()
+		if s.broken == nil && !s.collected.overlaps(off, end) && !touches(s.named, off, end) {
+			// The common case, in which writers do not wait for each other.
+			defer s.mu.RUnlock()
+			return s.writeBase(p, off)
+		}
+		s.mu.RUnlock()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.broken != nil {
+		return s.broken
+	}
 	if s.opt.Atomic && !fresh {
 		_, err := s.collect(p, off)
 		return err
 	}
-	var failed error
-	write := func(at, n int64) {
-		if failed == nil {
-			_, failed = s.base.WriteAt(p[at:at+n], off+at)
+	// A journal that could come back to life after a power cut must not find
+	// that what it names has changed.
+	if touches(s.named, off, end) {
+		if err := s.bury(); err != nil {
+			return err
 		}
 	}
-	if len(s.pages) == 0 {
-		write(0, int64(len(p)))
-		return failed
-	}
-	// Collected sectors stay so; the others go to their place in runs.
-	start, run := int64(0), int64(0)
-	s.eachDirty(off, int64(len(p)), func(pg *sessionPage, in, at, n int64) {
-		copy(pg.data[in:in+n], p[at:at+n])
-	}, func(at, n int64) {
-		if at != start+run {
-			if run > 0 {
-				write(start, run)
-			}
-			start, run = at, 0
+	for len(p) > 0 {
+		stop, pg := s.collected.next(off, end)
+		n := stop - off
+		var err error
+		if pg == nil {
+			err = s.writeBase(p[:n], off)
+		} else {
+			_, err = s.collect(p[:n], off)
 		}
-		run += n
-	})
-	if run > 0 {
-		write(start, run)
+		if err != nil {
+			return err
+		}
+		p, off = p[n:], stop
 	}
-	return failed
+	return nil
+}
+
+func (s *Session) writeBase(p []byte, off int64) error {
+	n, err := s.base.WriteAt(p, off)
+	// Set after the write, so that a Sync that runs meanwhile does not count.
+	s.unsynced.Store(true)
+	s.recent.Add(int64(n))
+	s.dataBytes.Add(int64(n))
+	return err
 }
 
 // Sync implements [Writable]: it commits, unless the session is atomic.
@@ -228,124 +274,35 @@ func (s *Session) Sync() error {
 	return s.Commit(context.Background())
 }
 
-// Commit implements [Transaction].
-func (s *Session) Commit(ctx context.Context) error {
-	s.commit.Lock()
-	defer s.commit.Unlock()
-	s.mu.RLock()
-	members := append([]Participant(nil), s.members...)
-	s.mu.RUnlock()
-
-	committed := false
-	frozen := 0
-	defer func() {
-		for _, m := range members[:frozen] {
-			m.Thaw(committed)
-		}
-	}()
-	for _, m := range members {
-		frozen++
-		if err := m.Freeze(ctx); err != nil {
-			return err
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.writeHome(); err != nil {
-		return err
-	}
-	committed = true
-	clear(s.pages)
-	return nil
-}
-
-// writeHome writes what was collected to its place. Requires s.mu.
-func (s *Session) writeHome() error {
-	nums := make([]int64, 0, len(s.pages))
-	for num := range s.pages {
-		nums = append(nums, num)
-	}
-	sort.Slice(nums, func(i, j int) bool { return nums[i] < nums[j] })
-	for _, num := range nums {
-		pg := s.pages[num]
-		for dirty := pg.dirty; dirty != 0; {
-			first := bits.TrailingZeros8(dirty)
-			count := bits.TrailingZeros8(^(dirty >> first))
-			from := int64(first) * sessionSector
-			b := pg.data[from : from+int64(count)*sessionSector]
-			if _, err := s.base.WriteAt(b, num*sessionPageSz+from); err != nil {
-				return err
-			}
-			dirty &^= uint8(1<<count-1) << first
-		}
-	}
-	return s.base.Sync()
-}
-
 // Discard forgets what was collected since the last commit. Contents that were
 // written to free space stay there; nothing refers to them.
 func (s *Session) Discard() {
+	s.gate.Lock()
+	defer s.gate.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	clear(s.pages)
+	s.discard()
 }
 
-// A TransactionSection is part of a transaction: a partition that is written
-// to.
-type TransactionSection struct {
-	Section
-	tx Transaction
-}
-
-// NewTransactionSection returns the size bytes of tx at off.
-func NewTransactionSection(tx Transaction, off, size int64) (*TransactionSection, error) {
-	var below Device = tx
-	if t, ok := tx.(*TransactionSection); ok {
-		below, tx = &t.Section, t.tx
+// Close discards what was not committed, sees to it that the last commit is in
+// its place, and removes the journal. The device below stays open.
+func (s *Session) Close() error {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	s.gate.Lock()
+	defer s.gate.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.discard()
+	if s.journal == nil {
+		return nil
 	}
-	s, err := NewSection(below, off, size)
-	if err != nil {
-		return nil, err
+	var err error
+	if s.broken == nil {
+		err = s.bury()
 	}
-	return &TransactionSection{Section: *s, tx: tx}, nil
+	s.broken = errClosed
+	return errors.Join(err, s.journal.close())
 }
 
-func (s *TransactionSection) inside(off int64, n int) error {
-	if off < 0 || off > s.size || int64(n) > s.size-off {
-		return &RangeError{Off: off, Len: int64(n), Size: s.size}
-	}
-	return nil
-}
-
-// WriteAt implements [Transaction].
-func (s *TransactionSection) WriteAt(p []byte, off int64) (int, error) {
-	if err := s.inside(off, len(p)); err != nil {
-		return 0, err
-	}
-	return s.tx.WriteAt(p, s.off+off)
-}
-
-// WriteData implements [Transaction].
-func (s *TransactionSection) WriteData(p []byte, off int64, fresh bool) error {
-	if err := s.inside(off, len(p)); err != nil {
-		return err
-	}
-	return s.tx.WriteData(p, s.off+off, fresh)
-}
-
-// Atomic implements [Transaction].
-func (s *TransactionSection) Atomic() bool { return s.tx.Atomic() }
-
-// Join implements [Transaction].
-func (s *TransactionSection) Join(p Participant) func() { return s.tx.Join(p) }
-
-// Commit implements [Transaction]: of the whole image.
-func (s *TransactionSection) Commit(ctx context.Context) error { return s.tx.Commit(ctx) }
-
-// Sync implements [Writable].
-func (s *TransactionSection) Sync() error { return s.tx.Sync() }
-
-var (
-	_ Transaction = (*Session)(nil)
-	_ Transaction = (*TransactionSection)(nil)
-)
+var errClosed = errors.New("the session is closed")

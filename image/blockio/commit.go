@@ -1,0 +1,343 @@
+package blockio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+)
+
+// ErrPending reports a commit that has happened, but whose changes could not all
+// be written to their places. They are safe in the journal; the next opening of
+// the image for writing finishes the commit.
+var ErrPending = errors.New("the commit is complete in the journal, and will be finished when the image is opened for writing the next time")
+
+// earlySync is how many bytes of data are worth a Sync of their own before the
+// participants are frozen, so that they do not have to wait for long.
+const earlySync = 1 << 20
+
+// Commit implements [Transaction]. Of many who call it at once, one does the
+// work. After an error, what was collected is still there, and Commit may be
+// tried again, unless the error says otherwise.
+func (s *Session) Commit(ctx context.Context) error {
+	seen := s.began.Load()
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-s.turn }()
+	if s.succeeded > seen {
+		return nil // by a commit that began after this call
+	}
+	now := s.began.Add(1)
+
+	s.mu.RLock()
+	broken := s.broken
+	members := append([]Participant(nil), s.members...)
+	s.mu.RUnlock()
+	if broken != nil {
+		return broken
+	}
+	if s.recent.Load() >= earlySync {
+		if err := s.syncBase(); err != nil {
+			return err
+		}
+	}
+	committed := false
+	frozen := 0
+	defer func() {
+		for _, m := range members[:frozen] {
+			m.Thaw(committed)
+		}
+	}()
+	for _, m := range members {
+		frozen++
+		if err := m.Freeze(ctx); err != nil {
+			return err
+		}
+	}
+	s.gate.Lock()
+	defer s.gate.Unlock()
+	if err := s.commit(ctx); err != nil {
+		return err
+	}
+	committed = true
+	s.succeeded = now
+	return nil
+}
+
+// commit makes everything durable. It syncs three times, in this order:
+//
+//  1. the image: the contents that the new metadata refer to, and what the last
+//     commit wrote to its places, so that its journal is not needed any more;
+//  2. the journal: now the commit has happened;
+//  3. the image, with the collected sectors in their places. Nobody has to wait
+//     for that: the journal has them. So it is left to the next commit (its
+//     first step), to Close, or to a commit that has nothing else to do.
+//
+// Requires gate, alone.
+func (s *Session) commit(ctx context.Context) error {
+	if s.broken != nil {
+		return s.broken
+	}
+	if err := s.syncBase(); err != nil {
+		return err
+	}
+	if s.collected.empty() {
+		if s.private && s.Stats() != (Stats{}) {
+			return s.publish()
+		}
+		return s.settle()
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	journaled := s.journal != nil && !s.private
+	if journaled {
+		if err := s.writeJournal(s.collected.extents(s.Size())); err != nil {
+			return err
+		}
+	}
+	n, err := s.collected.writeHome(s.base)
+	s.unsynced.Store(true)
+	if err == nil && (!journaled || s.opt.Atomic) {
+		err = s.base.Sync()
+		s.unsynced.Store(err != nil)
+	}
+	if err == nil {
+		err = s.publish()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		if !journaled {
+			return err
+		}
+		s.broken = fmt.Errorf("%w (%s): %w", ErrPending, s.journal.store.Name(), err)
+		return s.broken
+	}
+	s.collected.clear()
+	s.commits.Add(1)
+	s.metaBytes.Add(n)
+	if s.opt.Atomic && journaled {
+		// The commit is what the caller wanted, and it is durable whether or
+		// not its journal can be declared dead now.
+		if err := s.journal.kill(); err != nil {
+			s.broken = err
+		}
+	}
+	return nil
+}
+
+// publish ends the privacy of a session. Requires gate, alone.
+func (s *Session) publish() error {
+	if !s.private || s.opt.Publish == nil {
+		return nil
+	}
+	if err := s.opt.Publish(); err != nil {
+		return err
+	}
+	s.private = false
+	return nil
+}
+
+// writeJournal writes what was collected to the journal, so that it is durable.
+// If it fails, the commit has not happened and never will. Requires gate,
+// alone.
+func (s *Session) writeJournal(places []extent) error {
+	// Room for everything first: a full host must not stop a commit that has
+	// happened already.
+	err := preallocate(s.base, places)
+	if err != nil {
+		return hostFull(err)
+	}
+	if err := s.journal.begin(); err != nil { // the image was synced just now
+		return hostFull(err)
+	}
+	start := s.journal.mark()
+	if _, err = s.appendRecords(); err == nil {
+		err = s.journal.seal()
+	}
+	if err == nil {
+		s.named = places
+		return nil
+	}
+	if werr := s.journal.withdraw(start); werr != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.broken = fmt.Errorf("the last commit failed, and its journal cannot be taken back: %w", werr)
+		return errors.Join(hostFull(err), s.broken)
+	}
+	s.named = nil
+	return hostFull(err)
+}
+
+// hostFull says what a failed commit leaves behind.
+func hostFull(err error) error {
+	why := "commit failed"
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		why = "commit failed for want of space on the host"
+	}
+	return fmt.Errorf("%s; the image holds the last commit: %w", why, err)
+}
+
+// A placed page is one that has a record in the journal.
+type placed struct {
+	pg   *setPage
+	at   int64
+	mask uint8
+}
+
+// appendRecords writes the pages that are in memory to the journal. They stay
+// as they are: there may be readers. Requires gate, alone, or mu.
+func (s *Session) appendRecords() ([]placed, error) {
+	var list []placed
+	home := beforeReader{dev: s.base, set: &s.collected}
+	scratch := new([pageLen]byte)
+	err := s.collected.each(func(num int64, pg *setPage) error {
+		if pg.inMem == 0 {
+			return nil
+		}
+		mem, mask := pg.mem, pg.mask()
+		if mask != pg.inMem { // the rest was spilled before
+			mem = scratch
+			if err := s.collected.copyPage(pg, mem); err != nil {
+				return err
+			}
+		}
+		before, err := home.sums(num, mask)
+		if err != nil {
+			return err
+		}
+		at, err := s.journal.append(num, mask, mem, &before)
+		list = append(list, placed{pg, at, mask})
+		return err
+	})
+	if err == nil {
+		err = s.journal.flush()
+	}
+	return list, err
+}
+
+// spill makes room in memory. When the host has no room either, memory has to
+// do for a while: the file system above is in the middle of something, and the
+// commit will tell. Requires gate and mu.
+func (s *Session) spill() error {
+	if s.private {
+		n, err := s.collected.writeHome(s.base)
+		s.unsynced.Store(true)
+		s.metaBytes.Add(n)
+		if err == nil {
+			s.collected.clear()
+		}
+		return err
+	}
+	if s.journal == nil {
+		return nil
+	}
+	var err error
+	if s.journal.sealed {
+		// What the last commit wrote must not need its journal any more.
+		if err := s.syncBaseLocked(); err != nil {
+			return err
+		}
+	}
+	if err = s.journal.begin(); err == nil {
+		start := s.journal.mark()
+		var list []placed
+		if list, err = s.appendRecords(); err == nil {
+			for _, p := range list {
+				p.pg.spilled, p.pg.at = p.mask, p.at
+			}
+			s.collected.file = s.journal.file
+			s.collected.dropMemory()
+			s.spillAt = int(max(s.opt.Memory/pageLen, 1))
+			return nil
+		}
+		s.journal.back(start)
+	}
+	if s.broken == nil && int64(s.collected.held) < 4*s.opt.Memory/pageLen {
+		s.spillAt = s.collected.held + s.spillAt/4 + 1
+		return nil
+	}
+	return err
+}
+
+// settle makes an end of the last commit: it is in its place for good, and its
+// journal is dead. Requires gate, alone.
+func (s *Session) settle() error {
+	if s.journal == nil || s.journal.state != journalLive {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.journal.kill()
+}
+
+// bury is settle, for good even after a power cut. Requires mu.
+func (s *Session) bury() error {
+	if s.journal == nil {
+		return nil
+	}
+	if s.journal.state != journalDead {
+		if err := s.syncBaseLocked(); err != nil {
+			return err
+		}
+		if err := s.journal.bury(); err != nil {
+			return err
+		}
+	}
+	s.named = nil
+	return nil
+}
+
+// syncBase makes what was written to the image durable. Requires turn.
+func (s *Session) syncBase() error {
+	err := s.sync()
+	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.breakBy(err)
+		return s.broken
+	}
+	return nil
+}
+
+// syncBaseLocked is syncBase for those who hold mu.
+func (s *Session) syncBaseLocked() error {
+	if err := s.sync(); err != nil {
+		s.breakBy(err)
+		return s.broken
+	}
+	return nil
+}
+
+func (s *Session) sync() error {
+	recent := s.recent.Load()
+	if !s.unsynced.Swap(false) {
+		return nil
+	}
+	s.recent.Add(-recent)
+	return s.base.Sync()
+}
+
+// breakBy ends the session after a failed Sync of the image. The host reports
+// such a failure once, and forgets about what it could not write, so a later
+// Sync that succeeds would mean nothing. Requires mu.
+func (s *Session) breakBy(err error) {
+	what := "the image holds the last commit"
+	if s.journal != nil && s.journal.state != journalDead {
+		what = "the last commit is in the journal " + s.journal.store.Name() +
+			", and will be finished when the image is opened for writing the next time"
+	}
+	s.broken = fmt.Errorf("the host could not write to the image, so nothing more is written; %s: %w", what, err)
+}
+
+// discard forgets what is collected. Requires gate, alone, and mu.
+func (s *Session) discard() {
+	s.collected.clear()
+	if s.journal != nil && !s.journal.sealed {
+		s.journal.back(mark{end: journalStart})
+	}
+}
