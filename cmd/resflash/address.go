@@ -79,6 +79,12 @@ func (w *world) open(ctx context.Context, name string) (*image.Disk, error) {
 	if d := w.disks[name]; d != nil {
 		return d, nil
 	}
+	if w.editor != nil {
+		// What is read is what was changed so far.
+		if d := w.editor.opened(name); d != nil {
+			return d, nil
+		}
+	}
 	st, err := os.Stat(name)
 	if err == nil && st.IsDir() {
 		return nil, usageError("", fmt.Errorf("%s: is a directory, not an image", name))
@@ -118,11 +124,22 @@ func (w *world) volume(ctx context.Context, a address) (*image.Volume, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := p.Volume(ctx)
+	v := w.editedVolume(p)
+	if v == nil {
+		v, err = p.Volume(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", a.image, err)
 	}
 	return v, nil
+}
+
+// editedVolume returns the volume in p if it was opened for changing.
+func (w *world) editedVolume(p *image.Partition) *image.Volume {
+	if w.editor == nil {
+		return nil
+	}
+	return w.editor.volumes[p]
 }
 
 // A file is a file in an image that was found.

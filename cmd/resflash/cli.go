@@ -24,11 +24,24 @@ type cli struct {
 	Cat        catCmd        `cmd:"" help:"Print the contents of files."`
 	Find       findCmd       `cmd:"" help:"Find files by name, type, size, owner, permissions or age."`
 	Du         duCmd         `cmd:"" help:"Sum up the space that directories take."`
-	Cp         cpCmd         `cmd:"" help:"Copy files out of an image."`
 	Export     exportCmd     `cmd:"" help:"Write a volume or directory as a tar archive or an mtree manifest."`
 	Hash       hashCmd       `cmd:"" help:"Print digests of images, volumes or files."`
-	Mount      mountCmd      `cmd:"" help:"Mount an image for reading."`
-	Umount     umountCmd     `cmd:"" help:"End a mount."`
+	Cp         cpCmd         `cmd:"" help:"Copy files out of an image, into it, or between images."`
+	Mv         mvCmd         `cmd:"" help:"Rename files, or move them between volumes, images and the host."`
+	Rm         rmCmd         `cmd:"" help:"Remove files."`
+	Mkdir      mkdirCmd      `cmd:"" help:"Make directories."`
+	Ln         lnCmd         `cmd:"" help:"Make hard and symbolic links."`
+	Write      writeCmd      `cmd:"" help:"Write standard input to a file."`
+	Chmod      chmodCmd      `cmd:"" help:"Change permissions."`
+	Chown      chownCmd      `cmd:"" help:"Change owners and groups."`
+	Chflags    chflagsCmd    `cmd:"" help:"Change file flags."`
+	Touch      touchCmd      `cmd:"" help:"Set times, or make empty files."`
+	Truncate   truncateCmd   `cmd:"" help:"Set the size of files."`
+	Mknod      mknodCmd      `cmd:"" help:"Make a device node or FIFO."`
+	Mkfs       mkfsCmd       `cmd:"" help:"Make a file system in a new image or in a volume."`
+	Check      checkCmd      `cmd:"" help:"Check file systems, and repair them."`
+	Mount      mountCmd      `cmd:"" help:"Mount an image for reading and writing."`
+	Umount     umountCmd     `cmd:"" help:"End a mount, when everything is written."`
 	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	HelpOn     helpCmd       `cmd:"" name:"help" help:"Show help on a command."`
@@ -52,7 +65,7 @@ type helpCmd struct {
 	Command string `arg:"" optional:"" help:"The command."`
 }
 
-const description = `Look into disk images, and take files out of them, as an ordinary user.`
+const description = `Look into disk images, change them, check them and mount them, as an ordinary user.`
 
 // run is the whole program. It returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {

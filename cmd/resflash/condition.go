@@ -179,15 +179,9 @@ func (c *findCmd) moment(ctx context.Context, f file, s string) (time.Time, erro
 		}
 		return a.Mtime, nil
 	}
-	if sec, ok := strings.CutPrefix(s, "@"); ok {
-		if n, err := strconv.ParseInt(sec, 10, 64); err == nil {
-			return time.Unix(n, 0), nil
-		}
+	t, err := parseTime(s)
+	if err != nil {
+		err = usageError("resflash help find", fmt.Errorf("%w, or a path in the volume", err))
 	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"} {
-		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, usageError("resflash help find", fmt.Errorf("time %q: want 2006-01-02, 2006-01-02T15:04:05Z, @SECONDS or a path in the volume", s))
+	return t, err
 }

@@ -4,137 +4,87 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path"
-	"path/filepath"
 	"strings"
-	"syscall"
-
-	"github.com/resflash/resflash/image/export"
 )
 
 type cpCmd struct {
-	Recursive bool     `short:"r" help:"Directories with everything in them, and symbolic links as they are."`
-	Archive   bool     `short:"a" help:"The same as -r."`
-	NoClobber bool     `short:"n" help:"Leave files alone that exist; each is an error."`
-	NoOwner   bool     `help:"Do not give copies their owners even when root."`
-	Paths     []string `arg:"" name:"path" help:"IMAGE:/path or IMAGE:VOLUME:/path, and in the end a file or directory of the host."`
+	Recursive bool     `short:"r" aliases:"R" help:"Directories with everything in them, and symbolic links as they are."`
+	Archive   bool     `short:"a" help:"-r and -p."`
+	Preserve  bool     `short:"p" help:"Into an image: keep modes with set-id bits, times and extended attributes; between images also owners and file flags."`
+	NoClobber bool     `short:"n" help:"Leave files alone that exist; out of an image each is an error."`
+	Owner     string   `placeholder:"UID:GID" xor:"owner" help:"Into an image: whom new files belong to (0:0)."`
+	KeepOwner bool     `xor:"owner" help:"Into an image: new files belong to the numbers that the originals do."`
+	NoOwner   bool     `help:"Out of an image: do not give copies their owners even when root."`
+	Paths     []string `arg:"" name:"path" help:"What to copy, and in the end a file or directory. IMAGE:/path and IMAGE:VOLUME:/path are in an image, everything else on the host; - is standard input."`
+	editFlags
 }
 
 // Help is the long help text.
 func (*cpCmd) Help() string {
 	return addressHelp + `
 
-Copies keep modes, times, symbolic and hard links, holes, FIFOs, sockets, user
-extended attributes and ACLs; when root also owners, devices and all extended
-attributes. Set-id bits are kept only with their owner. Every file appears under
-its name when it is complete. Existing files are replaced, but no symbolic link of
-the host is replaced or followed, so that no image can lead a copy elsewhere. A
-file that fails is reported, and the rest is copied.
+Out of an image, copies keep modes, times, symbolic and hard links, holes, FIFOs, sockets,
+user extended attributes and ACLs; when root also owners, devices and all extended
+attributes. Set-id bits are kept only with their owner. Every file appears under its name
+when it is complete. Existing files are replaced, but no symbolic link of the host is
+replaced or followed, so that no image can lead a copy elsewhere. A file that fails is
+reported, and the rest is copied.
 
 	resflash cp disk.img:/etc/fstab .
 	resflash cp -r disk.img:/etc disk.img:cfg:/ saved/
-	resflash cp -r disk.img:/etc/. etc-of-the-image` + exitStatus
+	resflash cp -r disk.img:/etc/. etc-of-the-image
+
+Into an image, all that one command copies is one transaction: if a file fails, nothing
+was changed. A file that exists gets new contents, and keeps its owner, mode and other
+names; what is new belongs to 0:0, has the permissions of the original without set-id
+bits, and is of now. With -p and -a existing files are replaced, and everything is kept
+but the owners of the host.
+
+	resflash cp fstab motd disk.img:/etc/
+	resflash cp -a site/. disk.img:/var/www/htdocs --owner www:www
+	resflash cp -a disk.img:d:/etc other.img:inactive:/
+	printf 'hello\n' | resflash cp - disk.img:/etc/motd` + exitStatus
 }
 
 // Run copies.
 func (c *cpCmd) Run(ctx context.Context, w *world) error {
 	c.Recursive = c.Recursive || c.Archive
+	c.Preserve = c.Preserve || c.Archive
 	last := len(c.Paths) - 1
 	if last < 1 {
 		return usageError("resflash help cp", errors.New("cp wants at least one source and a destination"))
 	}
 	sources, dest := c.Paths[:last], c.Paths[last]
-	isDir := isHostDir(dest)
-	if !isDir {
-		if a := parseAddress(dest, isHostFile); a.colon && isHostFile(a.image) {
-			return &exitError{exitNotSupported, "", fmt.Errorf("%s: writing to an image is not supported", dest)}
-		}
-		if len(sources) > 1 || strings.HasSuffix(dest, "/") && !c.Recursive {
-			return &exitError{exitNotFound, "", fmt.Errorf("%s: no such directory", dest)}
-		}
+	if isAddress(dest) {
+		return w.edit(ctx, c.editFlags, func(e *editor) error {
+			return c.copyIn(ctx, e, sources, dest)
+		})
 	}
-	bar := w.progress("copied", 0)
-	var sum export.Copied
-	for _, text := range sources {
-		done, err := c.one(ctx, w, text, dest, isDir, bar)
-		sum.Devices += done.Devices
-		sum.Owners += done.Owners
-		sum.Xattrs += done.Xattrs
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			bar.end()
-			w.fail(err)
-		}
+	switch {
+	case c.DryRun || c.Output != "":
+		return usageError("", fmt.Errorf("--dry-run and --output are for changing an image, and %s is on the host", dest))
+	case isHostFile(dest) && !isAddress(sources[0]):
+		return usageError("", fmt.Errorf("%s: which file? write %s:/path", dest, dest))
 	}
-	bar.end()
-	if sum.Devices > 0 {
-		w.note("%s left out: only root may make them", plural(int(sum.Devices), "device node", "device nodes"))
-	}
-	if sum.Owners > 0 {
-		w.note("%s kept the owner of the one who copies: the host refused to change it", plural(int(sum.Owners), "file", "files"))
-	}
-	if sum.Xattrs > 0 {
-		w.note("%s left out: the host refused them", plural(int(sum.Xattrs), "extended attribute", "extended attributes"))
-	}
-	return w.done()
+	return c.copyOut(ctx, w, sources, dest)
 }
 
-func isHostDir(name string) bool {
-	st, err := os.Stat(name)
-	return err == nil && st.IsDir()
+// isAddress reports whether text names something in an image, and not on the
+// host.
+func isAddress(text string) bool {
+	a := parseAddress(text, isHostFile)
+	return a.colon && !isHostDir(text) && (isHostFile(a.image) || a.path != "")
 }
 
-func (c *cpCmd) one(ctx context.Context, w *world, text, dest string, isDir bool, bar *progress) (export.Copied, error) {
-	f, err := w.file(ctx, text, c.Recursive)
-	if err != nil {
-		return export.Copied{}, err
+// contentsName is the name that a copy of the file at p has in a directory;
+// "." if p is "dir/." or the root: the contents of a directory, not the
+// directory.
+func contentsName(p string) string {
+	switch name := path.Base(strings.TrimRight(p, "/")); name {
+	case ".", "..", "/":
+		return "."
+	default:
+		return name
 	}
-	if !f.colon {
-		return export.Copied{}, usageError("", fmt.Errorf("%s: which file? write %s:/path", text, text))
-	}
-	if f.attr.Mode.IsDir() && !c.Recursive {
-		return export.Copied{}, &exitError{exitUsage, "cp -r copies directories", addressError(f.address, syscall.EISDIR)}
-	}
-	dir, name := filepath.Split(strings.TrimRight(dest, "/"))
-	if isDir {
-		dir, name = dest, path.Base(f.path)
-		// "dir/." and "/" are the contents of a directory, not a directory.
-		if trimmed := strings.TrimRight(f.path, "/"); trimmed == "" || strings.HasSuffix(trimmed, "/.") || strings.HasSuffix(trimmed, "/..") {
-			name = "."
-		}
-	}
-	if dir == "" {
-		dir = "."
-	}
-	root := os.Geteuid() == 0
-	opt := export.CopyOptions{
-		Options: export.Options{
-			Problem: func(path string, err error) error {
-				bar.end()
-				return w.problem(f.address)(path, copyError(err))
-			},
-			Progress: bar.add,
-		},
-		NoClobber: c.NoClobber, Owners: root && !c.NoOwner, AllXattrs: root,
-	}
-	done, err := export.Copy(ctx, f.vol.Tree, f.real, dir, name, opt)
-	var pe *fs.PathError
-	if errors.As(err, &pe) && pe.Path == dir {
-		err = &exitError{exitHost, "", fmt.Errorf("%s: %w", dir, pe.Err)}
-	}
-	return done, err
-}
-
-// copyError gives the errors of the host their exit code: without it "no such
-// file" would read as if the image lacked one.
-func copyError(err error) error {
-	switch exitCode(err) {
-	case exitFailure, exitNotFound:
-		return hostError(err)
-	}
-	return err
 }

@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,9 +33,15 @@ func daemonize(ctx context.Context, w *world, c *mountCmd, name string) error {
 	if c.Root {
 		args = []string{"mount", "--root"}
 	}
-	if c.AllowOther {
-		args = append(args, "--allow-other")
+	for flag, set := range map[string]bool{"--allow-other": c.AllowOther, "--read-only": c.ReadOnly, "--keep-owner": c.KeepOwner} {
+		if set {
+			args = append(args, flag)
+		}
 	}
+	if c.Owner != "" {
+		args = append(args, "--owner="+c.Owner)
+	}
+	args = append(args, "--commit-interval="+c.CommitInterval.String())
 	if w.quiet {
 		args = append(args, "--quiet")
 	}
@@ -113,65 +117,40 @@ func ready() {
 	pipe.Close()
 }
 
-// A process that serves a mount holds a socket that is named after the mount's
-// device number. umount connects to it before it unmounts; the connection
-// breaks when the process is gone, and with it the last user of the image.
-func endSocket(device string) *net.UnixAddr {
-	return &net.UnixAddr{Net: "unix", Name: "@resflash-mount-" + device}
-}
-
-// listenForEnd holds that socket until the returned function is called. It is
-// a courtesy: without it umount does not wait, that is all.
-func listenForEnd(dir string) func() {
-	m, ok := findMount(dir)
-	if !ok {
-		return func() {}
-	}
-	l, err := net.ListenUnix("unix", endSocket(m.device))
-	if err != nil {
-		return func() {}
-	}
-	return func() { l.Close() }
-}
-
-// waitForEnd returns a function that waits until the process that serves the
-// mount is gone.
-func waitForEnd(m hostMount) func(timeout time.Duration) {
-	c, err := net.DialUnix("unix", nil, endSocket(m.device))
-	if err != nil {
-		return func(time.Duration) {}
-	}
-	return func(timeout time.Duration) {
-		defer c.Close()
-		c.SetReadDeadline(time.Now().Add(timeout))
-		c.Read(make([]byte, 1))
-	}
-}
-
 // A hostMount is a line of /proc/self/mountinfo.
 type hostMount struct {
 	device string // "0:45"
 	dir    string
 	fstype string
+	source string
 }
 
-// findMount returns the topmost mount on dir, which is an absolute path free
-// of symbolic links.
-func findMount(dir string) (hostMount, bool) {
+func hostMounts() []hostMount {
 	data, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
-		return hostMount{}, false
+		return nil
 	}
-	var found hostMount
+	var list []hostMount
 	for line := range strings.Lines(string(data)) {
 		// 36 35 0:45 / /mnt rw,noatime shared:1 - fuse.resflash SOURCE OPTIONS
 		head, tail, _ := strings.Cut(line, " - ")
 		f, t := strings.Fields(head), strings.Fields(tail)
-		if len(f) >= 5 && len(t) >= 1 && unescapeMount(f[4]) == dir {
-			found = hostMount{f[2], dir, t[0]}
+		if len(f) >= 5 && len(t) >= 2 {
+			list = append(list, hostMount{f[2], unescapeMount(f[4]), t[0], unescapeMount(t[1])})
 		}
 	}
-	return found, found.dir != ""
+	return list
+}
+
+// findMount returns the topmost mount on dir, which is an absolute path free
+// of symbolic links.
+func findMount(dir string) (found hostMount, ok bool) {
+	for _, m := range hostMounts() {
+		if m.dir == dir {
+			found, ok = m, true
+		}
+	}
+	return found, ok
 }
 
 // unescapeMount undoes the escapes of mountinfo.

@@ -27,6 +27,9 @@ const (
 	exitNotSupported = 7   // known, but beyond this program
 	exitMount        = 8   // mount point busy or not empty, FUSE missing
 	exitHost         = 9   // the host refused: permission, disk full, I/O error
+	exitLocked       = 10  // somebody else is writing to the image
+	exitDirty        = 11  // a file system must be checked before it is written to
+	exitFull         = 12  // no space or no inode left in a volume
 	exitInterrupted  = 130 // ended by SIGINT, SIGTERM or SIGHUP
 	exitPipe         = 141 // the reader of standard output went away
 )
@@ -46,6 +49,9 @@ EXIT STATUS
 	7    known, but not supported
 	8    mount point busy or not empty, or FUSE missing
 	9    the host refused (permission, disk full, I/O error)
+	10   somebody else is writing to the image
+	11   a file system must be checked before it is written to
+	12   a volume of the image is full
 	130  interrupted`
 
 // An exitError is an error whose exit code, and perhaps hint, its maker knows.
@@ -77,6 +83,7 @@ func exitCode(err error) int {
 		corrupt *vfs.CorruptError
 		unsupp  *vfs.NotSupportedError
 		beyond  *blockio.RangeError
+		dirty   *vfs.DirtyError
 	)
 	switch {
 	case err == nil:
@@ -93,6 +100,10 @@ func exitCode(err error) int {
 		return exitPipe
 	case errors.As(err, &volume):
 		return exitNoVolume
+	case errors.Is(err, blockio.ErrLocked):
+		return exitLocked
+	case errors.As(err, &dirty):
+		return exitDirty
 	case errors.As(err, &unsupp):
 		return exitNotSupported
 	case errors.As(err, &corrupt), errors.As(err, &beyond), errors.Is(err, io.ErrUnexpectedEOF):

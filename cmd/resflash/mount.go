@@ -4,40 +4,55 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
 
 	"github.com/resflash/resflash/fusefs"
 	"github.com/resflash/resflash/image"
+	"github.com/resflash/resflash/image/blockio"
 )
 
 type mountCmd struct {
-	Volume     string `short:"v" placeholder:"VOLUME" xor:"what" help:"Mount this volume alone: its id, role or label."`
-	Root       bool   `xor:"what" help:"Mount the root volume, and the others where its own /etc/fstab has them, noauto or not."`
-	Foreground bool   `short:"f" help:"Stay in the foreground until it is unmounted or interrupted."`
-	AllowOther bool   `help:"Let all users of this host read everything in the image."`
-	Debug      bool   `help:"Log every request; implies --foreground."`
-	Image      string `arg:"" help:"IMAGE or IMAGE:VOLUME."`
-	Dir        string `arg:"" help:"An empty directory."`
+	Volume         string        `short:"v" placeholder:"VOLUME" xor:"what" help:"Mount this volume alone: its id, role or label."`
+	Root           bool          `xor:"what" help:"Mount the root volume, and the others where its own /etc/fstab has them, noauto or not."`
+	ReadOnly       bool          `short:"r" help:"Change nothing."`
+	Owner          string        `placeholder:"UID:GID" xor:"owner" help:"Whom new files belong to (0:0)."`
+	KeepOwner      bool          `xor:"owner" help:"New files belong to whoever makes them."`
+	CommitInterval time.Duration `default:"5s" placeholder:"TIME" help:"How long a change waits for a commit at most (5s)."`
+	Foreground     bool          `short:"f" help:"Stay in the foreground until it is unmounted or interrupted."`
+	AllowOther     bool          `help:"Let all users of this host read and change everything in the image."`
+	Debug          bool          `help:"Log every request; implies --foreground."`
+	Image          string        `arg:"" help:"IMAGE or IMAGE:VOLUME."`
+	Dir            string        `arg:"" help:"An empty directory."`
 }
 
 // Help is the long help text.
 func (*mountCmd) Help() string {
-	return `Mounts an image for reading, without root. Each volume is a directory below DIR,
-called by its id, with its role (root, cfg, mbr, efi …) as another name. An image that
-is a bare file system is mounted on DIR itself, and so is a single volume. Volumes that
-cannot be read are left out, with a note. The command returns when the mount is ready
-for use.
+	return `Mounts an image, without root. Each volume is a directory below DIR, called by its
+id, with its role (root, cfg, mbr, efi …) as another name. An image that is a bare file
+system is mounted on DIR itself, and so is a single volume. Volumes that cannot be read
+are left out, with a note; those that cannot be written to (the format, damage, not
+unmounted cleanly) are mounted read-only, with a note, and so is an image that you may
+not write to. The command returns when the mount is ready for use.
 
-The person who mounts may read everything; owners and modes are shown as the image has
-them. Nobody else gets in without --allow-other.
+The person who mounts may read and change everything; owners and modes are shown as the
+image has them. New files belong to 0:0 unless --owner or --keep-owner says otherwise.
+Nobody else gets in without --allow-other.
 
-	resflash mount disk.img mnt && ls mnt/root/etc mnt/cfg
-	resflash mount disk.img:inactive mnt
-	resflash mount --root disk.img mnt
-	resflash umount mnt` + exitStatus
+Changes are committed when a program calls fsync, every few seconds, and when the mount
+ends: "resflash umount" waits for that and says what has changed. After a crash the
+image is as of the last commit. Meanwhile nobody else may write to the image.
+
+	resflash mount disk.img mnt && cp motd mnt/root/etc/motd && resflash umount mnt
+	resflash mount --read-only disk.img:inactive mnt
+	resflash mount --root --owner 1000:1000 disk.img mnt` + exitStatus
 }
 
 // Run mounts.
@@ -59,20 +74,37 @@ func (c *mountCmd) Run(ctx context.Context, w *world) error {
 	if !c.Foreground && !c.Debug && !isDaemon() {
 		return daemonize(ctx, w, c, a.image)
 	}
-	d, err := w.open(ctx, a.image)
-	if err != nil {
+	if c.CommitInterval <= 0 {
+		return usageError("", errors.New("--commit-interval must be longer than nothing"))
+	}
+	m := &mounting{mountCmd: c, w: w}
+	if err := m.open(ctx, a.image); err != nil {
 		return err
 	}
-	server, err := c.mount(ctx, w, d)
+	server, err := m.mount(ctx)
 	if err != nil {
 		return mountError(err)
 	}
-	defer listenForEnd(server.Dir())()
+	for _, n := range m.notes {
+		w.note("%s", n)
+	}
+	end := listenForEnd(server.Dir())
+	w.atExit = append(w.atExit, end.close)
 	ready()
-	return serve(ctx, w, server)
+	m.ready.Store(true)
+	err = serve(ctx, w, server)
+	m.mu.Lock()
+	report := newReport(m.disk.Name(), server.Changes(), m.log, err)
+	m.mu.Unlock()
+	end.send(report)
+	if !isDaemon() {
+		report.print(w, false)
+	}
+	return err
 }
 
-// serve waits for the mount to end, or ends it on a signal.
+// serve waits for the mount to end, or ends it on a signal. The error is that
+// of the last commit.
 func serve(ctx context.Context, w *world, server *fusefs.Server) error {
 	ended := make(chan struct{})
 	go func() {
@@ -81,45 +113,146 @@ func serve(ctx context.Context, w *world, server *fusefs.Server) error {
 	}()
 	select {
 	case <-ended:
-		return nil
+		return commitFailed(server.Wait())
 	case <-ctx.Done():
 	}
 	// This is how a mount is meant to end, so it is no interruption.
 	w.signalIsEnd = true
 	err := server.Unmount()
-	if err == nil {
-		return nil
+	var still *fusefs.MountError
+	if !errors.As(err, &still) {
+		return commitFailed(err)
 	}
 	w.note("%v; it is detached and ends when they do", err)
-	if err := server.Detach(); err != nil {
+	if err := server.Detach(); err != nil && errors.As(err, &still) {
 		return mountError(err)
 	}
 	<-ended
-	return nil
+	return commitFailed(server.Wait())
+}
+
+// commitFailed says what it means that the last commit of a mount failed.
+func commitFailed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("the last changes are lost; the image is as of the commit before: %w", err)
+}
+
+// mounting is the work of making a mount.
+type mounting struct {
+	*mountCmd
+	w     *world
+	disk  *image.Disk
+	write bool     // the image was opened for writing
+	notes []string // what the user must know, once it is mounted
+
+	ready atomic.Bool // nobody reads standard error any more, in the background
+	mu    sync.Mutex
+	log   []string // what went wrong since
+}
+
+// open opens the image: for writing, if that is wanted and the user may.
+func (m *mounting) open(ctx context.Context, name string) (err error) {
+	if !m.ReadOnly {
+		m.disk, err = m.w.openEdit(ctx, name, image.EditOptions{})
+		switch {
+		case err == nil:
+			m.write = true
+			return nil
+		case errors.Is(err, blockio.ErrLocked):
+			var known *exitError
+			errors.As(err, &known)
+			return &exitError{exitLocked, known.hint + "; --read-only shows the last commit", known.err}
+		case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ETXTBSY):
+			m.notes = append(m.notes, fmt.Sprintf("mounted read-only: %v", err))
+		default:
+			return err
+		}
+	}
+	m.disk, err = m.w.open(ctx, name)
+	return err
+}
+
+// volume opens the file system in a partition: for writing, if that can be.
+func (m *mounting) volume(ctx context.Context, p *image.Partition) (*image.Volume, error) {
+	if !m.write {
+		return p.Volume(ctx)
+	}
+	v, err := p.Edit(ctx)
+	if err == nil {
+		return v, setClock(v.FS)
+	}
+	v, readErr := p.Volume(ctx)
+	if readErr != nil {
+		return nil, readErr
+	}
+	note := fmt.Sprintf("read-only: %v", err)
+	if advice := hint(volumeEditError(m.disk.Name(), p, err)); advice != "" {
+		note += " (" + advice + ")"
+	}
+	m.notes = append(m.notes, note)
+	return v, nil
+}
+
+// logf is told what goes wrong while the mount is in use.
+func (m *mounting) logf(format string, args ...any) {
+	if !isDaemon() || !m.ready.Load() {
+		m.w.note(format, args...)
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.log) < maxLog {
+		m.log = append(m.log, fmt.Sprintf(format, args...))
+	}
+}
+
+// maxLog is how many messages of a mount in the background are kept for
+// umount.
+const maxLog = 100
+
+func (m *mounting) options() (opt fusefs.Options, err error) {
+	source, err := filepath.Abs(m.disk.Name())
+	if err != nil {
+		source = m.disk.Name()
+	}
+	opt = fusefs.Options{
+		FSName: source, AllowOther: m.AllowOther, Debug: m.Debug, Logf: m.logf,
+		ReadOnly: !m.write, KeepOwner: m.KeepOwner, CommitEvery: m.CommitInterval,
+	}
+	if m.Owner != "" {
+		uid, gid, ok := parseIDs(m.Owner)
+		if !ok {
+			return opt, usageError("resflash help mount", fmt.Errorf("--owner %q: want UID:GID, in numbers", m.Owner))
+		}
+		opt.Owner = &fusefs.Owner{UID: uid, GID: gid}
+	}
+	return opt, nil
 }
 
 // mount does what the flags say.
-func (c *mountCmd) mount(ctx context.Context, w *world, d *image.Disk) (*fusefs.Server, error) {
+func (m *mounting) mount(ctx context.Context) (*fusefs.Server, error) {
+	d := m.disk
 	d.Layout(ctx) // gives the roles
-	source, err := filepath.Abs(d.Name())
+	opt, err := m.options()
 	if err != nil {
-		source = d.Name()
+		return nil, err
 	}
-	opt := fusefs.Options{FSName: source, AllowOther: c.AllowOther, Debug: c.Debug, Logf: w.note}
 	partitions := d.Partitions()
 	switch {
-	case c.Root:
-		return c.mountRoot(ctx, w, d, opt)
-	case c.Volume != "" || len(partitions) == 1 && partitions[0].ID == "whole":
-		p, err := d.Find(ctx, c.Volume)
+	case m.Root:
+		return m.mountRoot(ctx, opt)
+	case m.Volume != "" || len(partitions) == 1 && partitions[0].ID == "whole":
+		p, err := d.Find(ctx, m.Volume)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", d.Name(), err)
 		}
-		v, err := p.Volume(ctx)
+		v, err := m.volume(ctx, p)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", d.Name(), err)
 		}
-		return fusefs.MountOne(c.Dir, mountable(v, nil), opt)
+		return fusefs.MountOne(m.Dir, mountable(v, nil), opt)
 	}
 	var volumes []fusefs.Volume
 	used := map[string]bool{}
@@ -127,13 +260,12 @@ func (c *mountCmd) mount(ctx context.Context, w *world, d *image.Disk) (*fusefs.
 		used[p.ID] = true
 	}
 	var last error
-	var notes []string
 	for _, p := range partitions {
-		v, err := p.Volume(ctx)
+		v, err := m.volume(ctx, p)
 		if err != nil {
 			last = err
 			if p.Content.Kind != image.KindSwap {
-				notes = append(notes, err.Error())
+				m.notes = append(m.notes, "left out: "+err.Error())
 			}
 			continue
 		}
@@ -152,14 +284,7 @@ func (c *mountCmd) mount(ctx context.Context, w *world, d *image.Disk) (*fusefs.
 		}
 		return nil, fmt.Errorf("%s: no volume that can be read: %w", d.Name(), last)
 	}
-	server, err := fusefs.MountVolumes(c.Dir, volumes, opt)
-	if err != nil {
-		return nil, err
-	}
-	for _, n := range notes {
-		w.note("left out: %s", n)
-	}
-	return server, nil
+	return fusefs.MountVolumes(m.Dir, volumes, opt)
 }
 
 func mountable(v *image.Volume, aliases []string) fusefs.Volume {
@@ -171,14 +296,15 @@ func mountable(v *image.Volume, aliases []string) fusefs.Volume {
 // of its fstab is mounted. Lines with noauto are no exception: resflash's own
 // /cfg and /mbr are such, mounted only while they are needed, and whoever looks
 // into an image wants to see them.
-func (c *mountCmd) mountRoot(ctx context.Context, w *world, d *image.Disk, opt fusefs.Options) (*fusefs.Server, error) {
+func (m *mounting) mountRoot(ctx context.Context, opt fusefs.Options) (*fusefs.Server, error) {
+	d := m.disk
 	p, err := d.Find(ctx, image.RoleRoot)
 	if err != nil {
 		if p, err = d.Find(ctx, ""); err != nil {
 			return nil, fmt.Errorf("%s: %w", d.Name(), err)
 		}
 	}
-	root, err := p.Volume(ctx)
+	root, err := m.volume(ctx, p)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.Name(), err)
 	}
@@ -189,9 +315,8 @@ func (c *mountCmd) mountRoot(ctx context.Context, w *world, d *image.Disk, opt f
 	volumes := []fusefs.Volume{mountable(root, nil)}
 	places := []place{{"/", root}}
 	var grafts []fusefs.Graft
-	var notes []string
 	leave := func(line image.Mount, why string) {
-		notes = append(notes, fmt.Sprintf("%s: not mounted: %s", line.Path, why))
+		m.notes = append(m.notes, fmt.Sprintf("%s: not mounted: %s", line.Path, why))
 	}
 	for _, line := range lines {
 		switch {
@@ -201,7 +326,7 @@ func (c *mountCmd) mountRoot(ctx context.Context, w *world, d *image.Disk, opt f
 			leave(line, line.Spec+" is not on this disk")
 			continue
 		}
-		v, err := line.Partition.Volume(ctx)
+		v, err := m.volume(ctx, line.Partition)
 		if err != nil {
 			leave(line, err.Error())
 			continue
@@ -215,14 +340,7 @@ func (c *mountCmd) mountRoot(ctx context.Context, w *world, d *image.Disk, opt f
 		volumes = append(volumes, mountable(v, nil))
 		places = append(places, place{at, v})
 	}
-	server, err := fusefs.MountTree(c.Dir, volumes, grafts, opt)
-	if err != nil {
-		return nil, err
-	}
-	for _, n := range notes {
-		w.note("%s", n)
-	}
-	return server, nil
+	return fusefs.MountTree(m.Dir, volumes, grafts, opt)
 }
 
 // A place is where a volume lies in the assembled tree.

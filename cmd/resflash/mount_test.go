@@ -56,7 +56,7 @@ func TestMountShowsVolumesByIDAndRole(t *testing.T) {
 func TestMountSaysWhatItLeavesOut(t *testing.T) {
 	needFUSE(t)
 	dir := t.TempDir()
-	_, stderr, code := resflash("mount", diskImage(t), dir)
+	_, stderr, code := resflash("mount", "--read-only", diskImage(t), dir)
 	assert.Equal(t, 0, code)
 	assert.Equal(t, "resflash: left out: volume e: empty: no file system, only zeros\n", stderr)
 	works(t, "umount", dir)
@@ -133,10 +133,13 @@ func TestBackgroundMountEndsBySignal(t *testing.T) {
 	dir := mounted(t, "-q", diskImage(t))
 	m, ok := findMount(dir)
 	require.True(t, ok)
-	end := waitForEnd(m)
+	end := awaitEnd(m)
 	pid := serverOf(t, dir)
 	require.NoError(t, syscall.Kill(pid, syscall.SIGTERM))
-	end(10 * time.Second)
+	report, ok, err := end.wait(nil)
+	require.True(t, ok)
+	require.NoError(t, err)
+	assert.Empty(t, report.Volumes)
 	assert.Empty(t, names(t, dir))
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -32,26 +33,33 @@ func (w *world) owners(ctx context.Context, v *image.Volume) *ownerNames {
 // as in getpwuid(3).
 func readAccounts(ctx context.Context, v *image.Volume, path string) map[uint32]string {
 	names := map[uint32]string{}
-	attr, err := v.Tree.Resolve(ctx, path)
-	if err != nil || !attr.Mode.IsRegular() {
-		return names
-	}
-	data := make([]byte, min(max(attr.Size, 0), maxAccounts))
-	n, _ := v.FS.ReadAt(ctx, attr.Ino, data, 0)
-	for line := range bytes.Lines(data[:n]) {
-		f := strings.SplitN(strings.TrimRight(string(line), "\n"), ":", 4)
-		if len(f) < 3 || f[0] == "" {
-			continue
-		}
+	eachAccount(ctx, v, path, func(f []string) {
 		id, err := strconv.ParseUint(f[2], 10, 32)
 		if err != nil {
-			continue
+			return
 		}
 		if _, ok := names[uint32(id)]; !ok {
 			names[uint32(id)] = f[0]
 		}
-	}
+	})
 	return names
+}
+
+// eachAccount calls fn with the fields of every line of a passwd or group
+// file; there are at least three, and the first is not empty.
+func eachAccount(ctx context.Context, v *image.Volume, path string, fn func(fields []string)) {
+	attr, err := v.Tree.Resolve(ctx, path)
+	if err != nil || !attr.Mode.IsRegular() {
+		return
+	}
+	data := make([]byte, min(max(attr.Size, 0), maxAccounts))
+	n, _ := v.FS.ReadAt(ctx, attr.Ino, data, 0)
+	for line := range bytes.Lines(data[:n]) {
+		f := strings.Split(strings.TrimRight(string(line), "\n"), ":")
+		if len(f) >= 3 && f[0] != "" {
+			fn(f)
+		}
+	}
 }
 
 func (n *ownerNames) user(id uint32) string  { return nameOr(n.users, id) }
@@ -75,4 +83,90 @@ func lookup(names map[uint32]string, s string) (uint32, bool) {
 		}
 	}
 	return 0, false
+}
+
+// An owner is what chown(1) is given: a user, a group or both.
+type owner struct{ uid, gid *uint32 }
+
+// parseOwner reads USER, USER:GROUP, USER: or :GROUP, by number or by the
+// names that v knows, or else the root volume.
+func (w *world) parseOwner(ctx context.Context, v *image.Volume, s string) (owner, error) {
+	fail := func(format string, args ...any) (owner, error) {
+		return owner{}, usageError("want UID:GID, or names from the image's own /etc/passwd and /etc/group", fmt.Errorf("owner %q: "+format, append([]any{s}, args...)...))
+	}
+	user, group, both := strings.Cut(s, ":")
+	if user == "" && group == "" {
+		return fail("is empty")
+	}
+	var o owner
+	volumes := []*image.Volume{v}
+	if root := w.rootVolume(ctx, v); root != nil {
+		volumes = append(volumes, root)
+	}
+	find := func(name string, names func(*ownerNames) map[uint32]string) *uint32 {
+		for _, v := range volumes {
+			if id, ok := lookup(names(w.owners(ctx, v)), name); ok {
+				return &id
+			}
+		}
+		return nil
+	}
+	if user != "" {
+		if o.uid = find(user, func(n *ownerNames) map[uint32]string { return n.users }); o.uid == nil {
+			return fail("the image has no user %s", user)
+		}
+	}
+	switch {
+	case group != "":
+		if o.gid = find(group, func(n *ownerNames) map[uint32]string { return n.groups }); o.gid == nil {
+			return fail("the image has no group %s", group)
+		}
+	case both:
+		for _, v := range volumes {
+			if gid, ok := loginGroup(ctx, v, *o.uid); ok && o.gid == nil {
+				o.gid = &gid
+			}
+		}
+		if o.gid == nil {
+			return fail("the login group of %s is not known", user)
+		}
+	}
+	return o, nil
+}
+
+// rootVolume is the root volume of the image that v is in, if it is another.
+func (w *world) rootVolume(ctx context.Context, v *image.Volume) *image.Volume {
+	p, err := v.Partition.Disk().Find(ctx, image.RoleRoot)
+	if err != nil || p == v.Partition {
+		return nil
+	}
+	if root := w.editedVolume(p); root != nil {
+		return root
+	}
+	root, err := p.Volume(ctx)
+	if err != nil {
+		return nil
+	}
+	return root
+}
+
+// loginGroup finds the group of a user in the passwd file.
+func loginGroup(ctx context.Context, v *image.Volume, uid uint32) (gid uint32, ok bool) {
+	eachAccount(ctx, v, "/etc/passwd", func(f []string) {
+		if len(f) < 4 || ok || f[2] != strconv.FormatUint(uint64(uid), 10) {
+			return
+		}
+		if n, err := strconv.ParseUint(f[3], 10, 32); err == nil {
+			gid, ok = uint32(n), true
+		}
+	})
+	return gid, ok
+}
+
+// parseIDs reads UID:GID in numbers.
+func parseIDs(s string) (uid, gid uint32, ok bool) {
+	user, group, _ := strings.Cut(s, ":")
+	u, err := strconv.ParseUint(user, 10, 32)
+	g, err2 := strconv.ParseUint(group, 10, 32)
+	return uint32(u), uint32(g), err == nil && err2 == nil
 }

@@ -15,24 +15,33 @@ import (
 )
 
 type umountCmd struct {
-	Lazy bool   `short:"l" help:"Take the mount away although it is in use; it ends when its last user does."`
-	Dir  string `arg:"" help:"The mount point."`
+	Lazy    bool   `short:"l" help:"Take the mount away although it is in use; it ends when its last user does."`
+	Verbose bool   `short:"v" help:"List all names that were changed."`
+	JSON    bool   `name:"json" help:"Print a JSON document."`
+	Dir     string `arg:"" help:"The mount point."`
 }
 
 // Help is the long help text.
 func (*umountCmd) Help() string {
-	return `Ends a mount that "resflash mount" made, and returns when the process that served it
-is gone and the image is no longer in use.
+	return `Ends a mount that "resflash mount" made, waits until everything is committed and the
+image is no longer in use, and says what was changed. If the last commit fails (the disk
+of the host is full), that is an error, and the image is as of the commit before. What
+went wrong while the mount was in use is printed as well.
 
 	resflash umount mnt
-	resflash umount --lazy mnt` + exitStatus
+	resflash umount --json mnt
+	resflash umount --lazy mnt
+
+--json prints {"image", "volumes": [{"volume", "created", "removed", "renamed",
+"changed", "written", "names": [{"action", "path", "to"}], "more"}], "notes", "error",
+"code", "hint"}.` + exitStatus
 }
 
 // mountType is the type of our mounts, as the host lists them.
 const mountType = "fuse.resflash"
 
-// endTimeout is how long umount waits for the serving process to end.
-const endTimeout = 10 * time.Second
+// patience is how long umount waits for the last commit before it says so.
+const patience = 2 * time.Second
 
 // Run unmounts.
 func (c *umountCmd) Run(ctx context.Context, w *world) error {
@@ -50,18 +59,43 @@ func (c *umountCmd) Run(ctx context.Context, w *world) error {
 	case m.fstype != mountType:
 		return fail("", fmt.Errorf("a file system of type %s, not a mount of resflash", m.fstype))
 	}
-	wait := waitForEnd(m)
+	end := awaitEnd(m)
 	err = unmount(dir, c.Lazy)
 	switch {
 	case errors.Is(err, syscall.EBUSY):
+		end.close()
 		return fail("fuser -vm "+c.Dir+" shows who uses it; --lazy takes it away all the same", err)
 	case err != nil:
+		end.close()
 		return fail("", err)
 	}
-	if !c.Lazy {
-		wait(endTimeout)
+	if c.Lazy {
+		end.close()
+		return nil
 	}
-	return nil
+	slow := time.AfterFunc(patience, func() { w.note("%s: waiting for the last commit", c.Dir) })
+	defer slow.Stop()
+	report, ok, err := end.wait(ctx.Done())
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return fail("", err)
+	case !ok:
+		return nil
+	}
+	slow.Stop()
+	if c.JSON {
+		if err := w.document(report); err != nil {
+			return err
+		}
+	} else {
+		report.print(w, c.Verbose)
+	}
+	for _, n := range report.Notes {
+		w.note("%s", n)
+	}
+	return report.err()
 }
 
 // realDir is the absolute path of a mount point, free of symbolic links. The

@@ -25,11 +25,14 @@ type world struct {
 	quiet      bool
 	json       bool // errors, too
 	sectorSize int
-	disks      map[string]*image.Disk
+	disks      map[string]*image.Disk // opened for reading
+	edited     []*image.Disk          // opened for changing
+	editor     *editor                // of the verb that runs, if it changes images
 	names      map[*image.Volume]*ownerNames
 	failure    int // exit code of the errors so far
 
-	signalIsEnd bool // a signal is how this verb ends: no failure
+	signalIsEnd bool     // a signal is how this verb ends: no failure
+	atExit      []func() // called when all images are closed
 }
 
 func newWorld(stdin io.Reader, stdout, stderr io.Writer) *world {
@@ -51,6 +54,12 @@ func newWorld(stdin io.Reader, stdout, stderr io.Writer) *world {
 func (w *world) close() {
 	for _, d := range w.disks {
 		d.Close()
+	}
+	for _, d := range w.edited {
+		d.Close() // what was not committed is gone
+	}
+	for _, fn := range w.atExit {
+		fn()
 	}
 }
 

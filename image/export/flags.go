@@ -35,3 +35,24 @@ func FlagNames(f vfs.Flags) string {
 	}
 	return strings.Join(names, ",")
 }
+
+// otherFlagNames are what chflags(1) takes as well.
+var otherFlagNames = map[string]vfs.Flags{
+	"archived": vfs.SystemArchived,
+	"schange":  vfs.SystemImmutable, "simmutable": vfs.SystemImmutable,
+	"sappend": vfs.SystemAppend,
+	"uchange": vfs.UserImmutable, "uimmutable": vfs.UserImmutable,
+	"uappend": vfs.UserAppend,
+	"hidden":  vfs.UserHidden, "system": vfs.UserSystem, "rdonly": vfs.UserReadOnly,
+}
+
+// FlagNamed returns the file flag that chflags(1) knows by that name.
+func FlagNamed(name string) (vfs.Flags, bool) {
+	for _, n := range flagNames {
+		if n.name == name {
+			return n.flag, true
+		}
+	}
+	f, ok := otherFlagNames[name]
+	return f, ok
+}
