@@ -32,6 +32,11 @@ func (f *FS) openDir(ino vfs.Ino, in *inode) error {
 	if err := f.read(ino, in); err != nil {
 		return err
 	}
+	return f.checkDir(in)
+}
+
+// checkDir makes sure that an inode is a directory that can be read.
+func (f *FS) checkDir(in *inode) error {
 	if !in.mode().IsDir() {
 		return syscall.ENOTDIR
 	}
@@ -207,15 +212,17 @@ func (f *FS) find(ctx context.Context, in *inode, name string) (entry, bool, err
 	}
 	if in.size >= indexFrom {
 		if ix := f.index.get(ctx, f, in); ix != nil {
-			for _, off := range ix.offsets(hashName(name)) {
+			var failed error
+			ix.each(hashName(name), func(off int64) bool {
 				// Stop at the entry behind: it is either this one or none.
-				err := f.scanDir(ctx, in, int64(uint32(off)), func(e *entry) bool {
+				failed = f.scanDir(ctx, in, off, func(e *entry) bool {
 					match(e)
 					return false
 				})
-				if err != nil || ok {
-					return found, ok, err
-				}
+				return failed == nil && !ok
+			})
+			if failed != nil || ok {
+				return found, ok, failed
 			}
 			return entry{}, false, nil
 		}

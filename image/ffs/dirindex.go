@@ -4,37 +4,173 @@ import (
 	"context"
 	"hash/maphash"
 	"slices"
-	"sort"
 	"sync"
+
+	"github.com/resflash/resflash/image/ffs/ondisk"
 )
 
 // Looking names up by scanning makes `ls -l` of a directory of ten thousand
 // names a hundred million comparisons. So the first lookup in a large
-// directory builds an index of it: the BSD kernels' dirhash.
+// directory builds an index of it: the BSD kernels' dirhash. It also knows how
+// much room there is in every chunk, for new names.
 
 const (
 	indexFrom  = 8 << 10 // bytes: smaller directories are scanned
-	indexTotal = 1 << 20 // names in all indexes together: 8 MiB
+	indexTotal = 1 << 20 // names in all indexes together: 16 MiB
 	indexMax   = 256     // indexes
 )
 
-// A dirIndex is the names of one directory, sorted by hash: the upper half of
-// an element is the hash of a name, the lower half the offset of its entry.
-type dirIndex []uint64
+// A dirIndex is the names of one directory. It changes only under the lock of
+// the [Writer] that changes the directory.
+type dirIndex struct {
+	// table is a hash table with open addressing, of 2^n elements: the upper
+	// half of an element is the hash of a name, the lower half the offset of
+	// its entry, plus 1. Offsets are multiples of 4, so 0 is an empty element
+	// and slotGone one that was taken out.
+	table []uint64
+	used  int // elements that are not 0
+	names int
+
+	// free is how much room each chunk has, in units of 4 bytes. hint[n] is a
+	// chunk with none in front of it that has room for n units.
+	free []uint8
+	hint [ondisk.DirChunk/4 + 1]int32
+}
+
+const slotGone = 2
 
 var nameSeed = maphash.MakeSeed()
 
 func hashName(name string) uint32      { return uint32(maphash.String(nameSeed, name)) }
 func hashNameBytes(name []byte) uint32 { return uint32(maphash.Bytes(nameSeed, name)) }
 
-// offsets returns the elements with the given hash.
-func (ix dirIndex) offsets(hash uint32) dirIndex {
-	lo := sort.Search(len(ix), func(i int) bool { return uint32(ix[i]>>32) >= hash })
-	hi := lo
-	for hi < len(ix) && uint32(ix[hi]>>32) == hash {
-		hi++
+// units is the room that an entry with a name of n bytes takes.
+func units(n int) int { return ondisk.DirentSize(n) / 4 }
+
+func newDirIndex(names int, chunks int64) *dirIndex {
+	size := 64
+	for size < 2*names {
+		size *= 2
 	}
-	return ix[lo:hi]
+	ix := &dirIndex{table: make([]uint64, size), free: make([]uint8, chunks)}
+	for i := range ix.free {
+		ix.free[i] = ondisk.DirChunk / 4
+	}
+	return ix
+}
+
+// each calls fn with the offsets of the names that have this hash, until it
+// returns false.
+func (ix *dirIndex) each(hash uint32, fn func(off int64) bool) {
+	mask := len(ix.table) - 1
+	for i := int(hash) & mask; ix.table[i] != 0; i = (i + 1) & mask {
+		if v := ix.table[i]; uint32(v>>32) == hash && v&1 != 0 && !fn(int64(uint32(v)-1)) {
+			return
+		}
+	}
+}
+
+// put adds a name at offset off.
+func (ix *dirIndex) put(hash uint32, off int64) {
+	if 4*(ix.used+1) > 3*len(ix.table) {
+		ix.grow()
+	}
+	mask := len(ix.table) - 1
+	i := int(hash) & mask
+	for ix.table[i]&1 != 0 {
+		i = (i + 1) & mask
+	}
+	if ix.table[i] == 0 {
+		ix.used++
+	}
+	ix.table[i] = uint64(hash)<<32 | uint64(off) + 1
+	ix.names++
+}
+
+// grow makes room in the table, and throws out what is gone.
+func (ix *dirIndex) grow() {
+	old := ix.table
+	size := len(old)
+	if 2*ix.names > size {
+		size *= 2
+	}
+	ix.table, ix.used, ix.names = make([]uint64, size), 0, 0
+	for _, v := range old {
+		if v&1 != 0 {
+			ix.put(uint32(v>>32), int64(uint32(v)-1))
+		}
+	}
+}
+
+// find returns the place of a name in the table, or -1.
+func (ix *dirIndex) find(hash uint32, off int64) int {
+	mask := len(ix.table) - 1
+	want := uint64(hash)<<32 | uint64(off) + 1
+	for i := int(hash) & mask; ix.table[i] != 0; i = (i + 1) & mask {
+		if ix.table[i] == want {
+			return i
+		}
+	}
+	return -1
+}
+
+// remove takes a name out.
+func (ix *dirIndex) remove(hash uint32, off int64) {
+	if i := ix.find(hash, off); i >= 0 {
+		ix.table[i] = slotGone
+		ix.names--
+	}
+}
+
+// move changes the offset of a name.
+func (ix *dirIndex) move(hash uint32, from, to int64) {
+	if i := ix.find(hash, from); i >= 0 {
+		ix.table[i] = uint64(hash)<<32 | uint64(to) + 1
+	}
+}
+
+// room changes how many units are free in a chunk.
+func (ix *dirIndex) room(chunk int64, delta int) {
+	n := int(ix.free[chunk]) + delta
+	ix.free[chunk] = uint8(n)
+	if delta > 0 {
+		for k := range ix.hint[:n+1] {
+			ix.hint[k] = min(ix.hint[k], int32(chunk))
+		}
+	}
+}
+
+// chunkWith returns the first chunk with room for n units, or -1.
+func (ix *dirIndex) chunkWith(n int) int64 {
+	i := ix.hint[n]
+	for int(i) < len(ix.free) && int(ix.free[i]) < n {
+		i++
+	}
+	ix.hint[n] = i
+	if int(i) == len(ix.free) {
+		return -1
+	}
+	return int64(i)
+}
+
+// useful is how many chunks there are up to the last one that is not empty.
+func (ix *dirIndex) useful() int64 {
+	n := len(ix.free)
+	for n > 0 && ix.free[n-1] == ondisk.DirChunk/4 {
+		n--
+	}
+	return int64(n)
+}
+
+// resize follows a directory that grows or shrinks by chunks.
+func (ix *dirIndex) resize(chunks int64) {
+	for int64(len(ix.free)) < chunks {
+		ix.free = append(ix.free, ondisk.DirChunk/4)
+	}
+	ix.free = ix.free[:chunks]
+	for k := range ix.hint {
+		ix.hint[k] = min(ix.hint[k], int32(chunks))
+	}
 }
 
 // dirIndexCache holds the indexes of the directories used last.
@@ -46,23 +182,24 @@ type dirIndexCache struct {
 type indexSlot struct {
 	dir  uint64
 	once sync.Once
-	ix   dirIndex // nil: there is none, scan
-	used int      // names, once built; under dirIndexCache.mu
+	ix   *dirIndex // nil: there is none, scan
+	used int       // names, once built; under dirIndexCache.mu
 }
 
 // get returns the index of a directory, building it if needed; nil if the
 // directory is damaged or too large, and has to be scanned.
-func (c *dirIndexCache) get(ctx context.Context, f *FS, in *inode) dirIndex {
+func (c *dirIndexCache) get(ctx context.Context, f *FS, in *inode) *dirIndex {
 	c.mu.Lock()
 	i := slices.IndexFunc(c.slots, func(s *indexSlot) bool { return s.dir == in.num })
 	var slot *indexSlot
 	if i >= 0 {
 		slot = c.slots[i]
-		c.slots = slices.Delete(c.slots, i, i+1)
+		copy(c.slots[1:], c.slots[:i])
+		c.slots[0] = slot
 	} else {
 		slot = &indexSlot{dir: in.num}
+		c.slots = slices.Insert(c.slots, 0, slot)
 	}
-	c.slots = slices.Insert(c.slots, 0, slot)
 	c.mu.Unlock()
 
 	slot.once.Do(func() {
@@ -73,36 +210,69 @@ func (c *dirIndexCache) get(ctx context.Context, f *FS, in *inode) dirIndex {
 			c.slots = slices.DeleteFunc(c.slots, func(s *indexSlot) bool { return s == slot })
 			return
 		}
-		if err == nil {
+		if err == nil && ix != nil {
 			slot.ix = ix
+			slot.used = ix.names
 		}
-		slot.used = cap(slot.ix)
-		total := 0
-		for i, s := range c.slots {
-			total += s.used
-			if i == indexMax || total > indexTotal && i > 0 {
-				c.slots = slices.Delete(c.slots, i, len(c.slots))
-				break
-			}
-		}
+		c.bound()
 	})
 	return slot.ix
 }
 
-func buildIndex(ctx context.Context, f *FS, in *inode) (dirIndex, error) {
+// bound drops the indexes used least, as far as there are too many. Requires c.mu.
+func (c *dirIndexCache) bound() {
+	total := 0
+	for i, s := range c.slots {
+		total += s.used
+		if i == indexMax || total > indexTotal && i > 0 {
+			c.slots = slices.Delete(c.slots, i, len(c.slots))
+			break
+		}
+	}
+}
+
+// built returns the index of a directory if there is one, to be changed.
+func (c *dirIndexCache) built(dir uint64) *dirIndex {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.slots {
+		if s.dir != dir {
+			continue
+		}
+		if s.ix != nil && s.ix.names > s.used+s.used/4+1000 {
+			s.used = s.ix.names
+			if s.used > indexTotal {
+				s.ix = nil // scan from now on
+				s.used = 0
+			}
+			c.bound()
+		}
+		return s.ix
+	}
+	return nil
+}
+
+// drop forgets the index of a directory.
+func (c *dirIndexCache) drop(dir uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.slots = slices.DeleteFunc(c.slots, func(s *indexSlot) bool { return s.dir == dir })
+}
+
+func buildIndex(ctx context.Context, f *FS, in *inode) (*dirIndex, error) {
 	// An entry takes at least 12 bytes; most names make it 16 to 32.
-	ix := make(dirIndex, 0, min(in.size/24, indexTotal/8))
+	ix := newDirIndex(int(min(in.size/24, indexTotal/8)), in.size/ondisk.DirChunk)
 	full := false
 	err := f.scanDir(ctx, in, 0, func(e *entry) bool {
-		full = full || len(ix) >= indexTotal
-		if !full && !e.isWhiteout() {
-			ix = append(ix, uint64(hashNameBytes(e.name))<<32|uint64(e.off))
+		full = full || ix.names >= indexTotal
+		if !full {
+			ix.put(hashNameBytes(e.name), e.off)
+			ix.free[e.off/ondisk.DirChunk] -= uint8(units(len(e.name)))
 		}
 		return !full
 	})
 	if err != nil || full {
 		return nil, err
 	}
-	slices.Sort(ix)
 	return ix, nil
 }

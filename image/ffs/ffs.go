@@ -1,4 +1,4 @@
-// Package ffs reads the fast file systems of the BSDs: FFS1 and FFS2, alias
+// Package ffs reads and writes the fast file systems of the BSDs: FFS1 and FFS2, alias
 // UFS1 and UFS2, as OpenBSD, FreeBSD and NetBSD write them, in either byte
 // order and with any legal block and fragment size. What 4.2BSD and 4.3BSD
 // left behind is read as well.
@@ -10,9 +10,15 @@
 // than a block. FORMAT.md has the byte tables, and the package ondisk the
 // structures.
 //
-// What it does not do: it writes nothing, replays no journal (NetBSD's WAPBL,
-// FreeBSD's SUJ) and checks nothing beyond what it needs to read safely; the
-// free maps are not looked at. UFS of Solaris and of Apple are other formats
+// An [FS] only reads; a [Writer] is an FS that can be changed, by the rules and
+// with the policies of the BSD kernels: what belongs together lies together,
+// and every count is exact after every operation.
+//
+// What it does not do: it replays no journal (NetBSD's WAPBL, FreeBSD's SUJ)
+// and checks nothing beyond what it needs to read and write safely; that is the
+// business of the package fsck. It writes to no file system that keeps
+// something up to date which it does not: journals, snapshots, check hashes,
+// and nothing in the other byte order or of before 4.4BSD. UFS of Solaris and of Apple are other formats
 // under the same magic number and are refused where they can be told.
 package ffs
 

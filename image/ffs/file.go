@@ -102,6 +102,10 @@ func (f *FS) seek(ctx context.Context, ino vfs.Ino, off int64, wantHole bool) (i
 	if err := f.open(ino, &in); err != nil {
 		return 0, err
 	}
+	return f.seekIn(ctx, &in, off, wantHole)
+}
+
+func (f *FS) seekIn(ctx context.Context, in *inode, off int64, wantHole bool) (int64, error) {
 	if off < 0 || off >= in.size {
 		return 0, syscall.ENXIO
 	}
@@ -115,7 +119,7 @@ func (f *FS) seek(ctx context.Context, ino vfs.Ino, off int64, wantHole bool) (i
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		at, n, err := f.extent(&in, off, in.size-off)
+		at, n, err := f.extent(in, off, in.size-off)
 		if err != nil {
 			return 0, err
 		}

@@ -30,6 +30,7 @@ type geometry struct {
 	fragsPerGroup  int64
 	groupOffset    int64 // fs_old_cgoffset, FFS1 of old
 	groupMask      uint32
+	superCopy      int64 // fs_sblkno
 	groupHeader    int64 // fs_cblkno
 	inodeTable     int64 // fs_iblkno
 	dataStart      int64 // fs_dblkno
@@ -55,6 +56,7 @@ func newGeometry(s *ondisk.Super, o ondisk.Order, v ondisk.Version, at, devSize 
 		blockSize: int64(s.BlockSize), fragSize: int64(s.FragSize), frag: int64(s.Frag),
 		groups: uint64(s.Groups), inodesPerGroup: uint64(s.InodesPerGroup),
 		fragsPerGroup: int64(s.FragsPerGroup),
+		superCopy:     int64(s.SuperOff),
 		groupHeader:   int64(s.GroupOff), inodeTable: int64(s.InodeOff), dataStart: int64(s.DataOff),
 		maxSymlink: int64(s.MaxSymlinkLen), hasEA: s.Magic == ondisk.MagicFFS2EA,
 	}

@@ -13,9 +13,10 @@ import (
 // An inode is a decoded inode and where it came from.
 type inode struct {
 	ondisk.Inode
-	num  uint64
-	off  int64 // byte offset in the volume
-	size int64 // checked
+	num   uint64
+	off   int64 // byte offset in the volume
+	size  int64 // checked
+	dirty bool  // changed by the operation that runs
 }
 
 func (in *inode) mode() vfs.Mode { return vfs.Mode(in.Mode) }

@@ -17,11 +17,15 @@ func (f *FS) Xattrs(ctx context.Context, ino vfs.Ino) (map[string][]byte, error)
 	if err := f.read(ino, &in); err != nil {
 		return nil, err
 	}
+	return f.xattrs(ctx, &in)
+}
+
+func (f *FS) xattrs(ctx context.Context, in *inode) (map[string][]byte, error) {
 	attrs := make(map[string][]byte)
-	if !f.hasXattrs(&in) {
+	if !f.hasXattrs(in) {
 		return attrs, nil
 	}
-	area, err := f.xattrArea(ctx, &in)
+	area, err := f.xattrArea(ctx, in)
 	if err != nil {
 		return nil, err
 	}

@@ -100,3 +100,23 @@ func (f Flavour) Device(raw uint64) (major, minor uint32) {
 		return x >> 8 & 0xfff, x&0xff | x>>12&0xfff00
 	}
 }
+
+// PackDevice is the inverse of [Flavour.Device]: the first block pointer of a
+// device node, or false if the flavour cannot hold such numbers.
+func (f Flavour) PackDevice(major, minor uint32, v Version) (raw uint64, ok bool) {
+	switch f {
+	case FourTwoBSD:
+		raw = uint64(major<<8 | minor)
+	case OpenBSD:
+		raw = uint64(major<<8&0xff00 | minor&0xff | minor<<8&0xffff0000)
+	case FreeBSD:
+		raw = uint64(major<<8&0xff00|minor&0xffff00ff) | uint64(major&0xffffff00|minor>>8&0xff)<<32
+	default:
+		raw = uint64(major<<8&0xfff00 | minor&0xff | minor<<12&0xfff00000)
+	}
+	if v == V1 {
+		raw = uint64(uint32(raw))
+	}
+	ma, mi := f.Device(raw)
+	return raw, ma == major && mi == minor
+}

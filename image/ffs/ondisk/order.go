@@ -114,3 +114,12 @@ func (v Version) Pointer(o Order, b []byte) int64 {
 	}
 	return int64(o.U64(b))
 }
+
+// PutPointer encodes a block pointer at the start of b.
+func (v Version) PutPointer(o Order, b []byte, addr int64) {
+	if v == V1 {
+		o.PutU32(b, uint32(addr))
+	} else {
+		o.PutU64(b, uint64(addr))
+	}
+}

@@ -1,0 +1,172 @@
+package ffs
+
+import (
+	"context"
+	"syscall"
+
+	"github.com/resflash/resflash/image/vfs"
+)
+
+// fallocateStep bounds what one operation reserves, and so what it holds in
+// memory before it can be flushed.
+const fallocateStep = 1 << 30
+
+// Fallocate implements [vfs.Fallocater]. FFS has no space that is reserved but
+// not written: what is reserved is filled with zeros. Nor has it any behind the
+// end of a file, so that to reserve there without making the file longer is
+// EOPNOTSUPP.
+func (w *Writer) Fallocate(ctx context.Context, ino vfs.Ino, mode vfs.AllocMode, off, n int64) error {
+	switch mode {
+	case 0, vfs.AllocKeepSize, vfs.AllocPunchHole | vfs.AllocKeepSize, vfs.AllocZeroRange, vfs.AllocZeroRange | vfs.AllocKeepSize:
+	default:
+		return syscall.EOPNOTSUPP
+	}
+	if off < 0 || n <= 0 {
+		return syscall.EINVAL
+	}
+	for n > 0 {
+		step := min(n, fallocateStep)
+		if mode&vfs.AllocPunchHole != 0 {
+			step = n
+		}
+		err := w.do(ctx, func(o *op) error { return o.fallocate(ino, mode, off, step, off+min(n, 1<<62-off)) })
+		if err != nil {
+			return err
+		}
+		off, n = off+step, n-step
+	}
+	return nil
+}
+
+// fallocate does n bytes at off of a call whose range ends at end.
+func (o *op) fallocate(ino vfs.Ino, mode vfs.AllocMode, off, n, end int64) error {
+	or := o.w.orphans[uint64(ino)]
+	var in *inode
+	var err error
+	if or != nil {
+		in = &or.in
+	} else if in, err = o.load(ino); err != nil {
+		return err
+	}
+	flags := vfs.Flags(in.Flags)
+	switch {
+	case in.mode().IsDir():
+		return syscall.EISDIR
+	case !in.mode().IsRegular():
+		return syscall.ENODEV
+	case flags&immutable != 0 || flags&appendOnly != 0 && mode&^vfs.AllocKeepSize != 0:
+		return syscall.EPERM
+	case end > o.w.super.maxFile:
+		return syscall.EFBIG
+	case mode == vfs.AllocKeepSize && end > in.size:
+		return syscall.EOPNOTSUPP
+	}
+	stop := off + n
+	if mode&vfs.AllocKeepSize != 0 {
+		if stop = min(stop, in.size); stop <= off {
+			return nil
+		}
+	}
+	grows := stop > in.size
+	switch {
+	case or != nil:
+		err = o.fallocateOrphan(or, mode, off, stop)
+	case mode&vfs.AllocPunchHole != 0:
+		err = o.punch(in, off, stop)
+	case mode&vfs.AllocZeroRange != 0:
+		err = o.fill(in, off, stop, true)
+	default:
+		err = o.fill(in, off, stop, false)
+	}
+	if err == nil {
+		o.touch(in, grows || mode&^vfs.AllocKeepSize != 0)
+	}
+	return err
+}
+
+// punch makes a hole, and zeros of the blocks that lie in it only in part.
+func (o *op) punch(in *inode, off, end int64) error {
+	g := o.g
+	from, to := (off+g.blockSize-1)>>g.blockShift, end>>g.blockShift
+	if end == in.size {
+		to = (end + g.blockSize - 1) >> g.blockShift
+	}
+	if from > to { // within one block
+		return o.zeroBlock(in, off, end)
+	}
+	if err := o.zeroBlock(in, off, min(from<<g.blockShift, end)); err != nil {
+		return err
+	}
+	if err := o.zeroBlock(in, to<<g.blockShift, end); err != nil {
+		return err
+	}
+	if from == to {
+		return nil
+	}
+	return o.releaseBlocks(in, from, to, false)
+}
+
+// zeroBlock writes zeros to a part of one block, if it is there.
+func (o *op) zeroBlock(in *inode, off, end int64) error {
+	if off >= end {
+		return nil
+	}
+	at, n, err := o.f.extent(in, off, end-off)
+	if err != nil || at == hole {
+		return err
+	}
+	return o.journaled(o.w.zeros[:min(end-off, n)], at)
+}
+
+// fill allocates what is a hole from off to end, as zeros, and makes zeros of
+// the rest too if it is told to.
+func (o *op) fill(in *inode, off, end int64, all bool) error {
+	g := o.g
+	if missing := end - max(in.size, off); missing > 0 {
+		if _, err := o.room(missing >> g.fragShift); err != nil {
+			return err
+		}
+	}
+	zeros := make([]byte, min(end-off+g.blockSize, 1<<20))
+	for off < end {
+		lbn := off >> g.blockShift
+		addr, blocks, err := o.f.run(in, lbn, mapWork)
+		if err != nil {
+			return err
+		}
+		stop := min(end, (lbn+blocks)<<g.blockShift)
+		if addr != 0 && !all {
+			off = stop
+			continue
+		}
+		// In pieces that end with a block.
+		stop = min(stop, (off+int64(len(zeros)))&^(g.blockSize-1))
+		if stop <= off {
+			stop = end
+		}
+		n, err := o.write(in, zeros[:stop-off], off)
+		if err != nil {
+			return err
+		}
+		off += int64(n)
+	}
+	if end > in.size {
+		return o.extendTo(in, end)
+	}
+	return nil
+}
+
+func (o *op) fallocateOrphan(or *orphan, mode vfs.AllocMode, off, end int64) error {
+	if err := o.spoolOrphan(or); err != nil {
+		return err
+	}
+	if mode&(vfs.AllocPunchHole|vfs.AllocZeroRange) != 0 {
+		if err := or.spool.Zero(off, end-off); err != nil {
+			return err
+		}
+	}
+	if end > or.in.size {
+		return o.resizeOrphan(or, end)
+	}
+	return nil
+}
