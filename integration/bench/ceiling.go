@@ -33,6 +33,18 @@ func mountOptions(name string) fuse.MountOptions {
 
 // serveLoopback is go-fuse's own example, with its options.
 func serveLoopback(dir, mnt string) error {
+	return serveLoopbackWith(dir, mnt, mountOptions("loopback"))
+}
+
+// serveWritableLoopback is the same, to be written to.
+func serveWritableLoopback(dir, mnt string) error {
+	opts := mountOptions("loopback")
+	opts.Options = nil // not read-only
+	opts.MaxWrite = 1 << 20
+	return serveLoopbackWith(dir, mnt, opts)
+}
+
+func serveLoopbackWith(dir, mnt string, opts fuse.MountOptions) error {
 	root, err := gofs.NewLoopbackRoot(dir)
 	if err != nil {
 		return err
@@ -40,7 +52,7 @@ func serveLoopback(dir, mnt string) error {
 	second := time.Second
 	srv, err := gofs.Mount(mnt, root, &gofs.Options{
 		AttrTimeout: &second, EntryTimeout: &second, NullPermissions: true,
-		MountOptions: mountOptions("loopback"),
+		MountOptions: opts,
 	})
 	if err != nil {
 		return err

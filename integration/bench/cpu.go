@@ -4,8 +4,25 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
+
+// memoryLimit is what a program of ours may take, whatever the size.
+const memoryLimit = 128 << 20
+
+// peakMemory returns the most memory that a process has had, in KiB, 0 if it
+// cannot be read.
+func peakMemory(pid int) (kib int64) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	if _, after, ok := strings.Cut(string(text), "VmHWM:"); ok {
+		_, _ = fmt.Sscan(after, &kib)
+	}
+	return kib
+}
 
 // cpuTime returns how long all threads of a process have run, in user space
 // and in the kernel, from /proc (the numbers of getrusage have jiffies for a

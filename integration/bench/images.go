@@ -10,10 +10,14 @@ import (
 
 // fileset are the files that the systems serve.
 type fileset struct {
+	dir    string // of all of them
 	source string // the tree itself, for the loopback and memory
 	ext4   string
 	ffs    string // "" where makefs is missing
 	mnt    string // an empty directory
+
+	smallTree, smallTar string // 20,000 small files
+	goTar               string // "" where there is no Go
 }
 
 func smallName(i int) string { return fmt.Sprintf("%s/d%02d/file-%04d", smallDir, i/100, i) }
@@ -21,7 +25,7 @@ func smallName(i int) string { return fmt.Sprintf("%s/d%02d/file-%04d", smallDir
 // prepare makes the tree and the images, unless a run before has left them.
 func prepare(dir string) (*fileset, error) {
 	f := &fileset{
-		source: filepath.Join(dir, "source"), ext4: filepath.Join(dir, "ext4.img"),
+		dir: dir, source: filepath.Join(dir, "source"), ext4: filepath.Join(dir, "ext4.img"),
 		ffs: filepath.Join(dir, "ffs.img"), mnt: filepath.Join(dir, "mnt"),
 	}
 	if err := os.MkdirAll(f.mnt, 0o755); err != nil {
@@ -47,7 +51,7 @@ func prepare(dir string) (*fileset, error) {
 	if _, err := os.Stat(f.ffs); err != nil {
 		f.ffs = ""
 	}
-	return f, nil
+	return f, prepareWriting(f)
 }
 
 func makeTree(root string) error {

@@ -4,6 +4,9 @@
 // served by processes of their own, from the same files. Memory is there twice,
 // as go-fuse's tree of nodes and as a bare table; the faster one counts.
 //
+// Writing is measured on empty file systems, FFS2 against ext4 by fuse2fs and
+// against the same two ceilings, and without a mount against makefs.
+//
 // What counts are ratios. Every round measures all systems one after the
 // other, so that a busy host slows them alike; the median of the rounds is
 // taken, and the host's own speed drops out of the ratio. The CPU time of the
@@ -46,12 +49,19 @@ func main() {
 		}
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == populateVerb {
+		if err := populateFFS2(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench populate:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	var cfg config
 	flag.IntVar(&cfg.rounds, "rounds", 5, "rounds to take the median of")
 	flag.BoolVar(&cfg.check, "check", false, "fail when a target is missed")
 	flag.StringVar(&cfg.only, "only", "", "comma-separated workloads; default all")
 	flag.StringVar(&cfg.systems, "systems", "", "comma-separated systems; default all there are")
-	flag.StringVar(&cfg.dir, "dir", "", "folder for the images (1.5 GB); default a temporary one")
+	flag.StringVar(&cfg.dir, "dir", "", "folder for the images (4 GB); default a temporary one")
 	flag.StringVar(&cfg.binary, "resflash", "./resflash", "the program to measure")
 	flag.BoolVar(&cfg.keep, "keep", false, "keep the images for the next run (with -dir)")
 	flag.Parse()
@@ -92,12 +102,36 @@ func run(cfg config) (missed int, err error) {
 			return 0, err
 		}
 	}
-	systems := available(files, cfg.binary)
+	if cfg.only == "" || listed(cfg.only, populateVerb) {
+		n, err := measurePopulate(&program, files, cfg.rounds)
+		if err != nil {
+			return 0, err
+		}
+		missed += n
+	}
+	for _, set := range []struct {
+		workloads []workload
+		systems   []system
+	}{{workloads, available(files, cfg.binary)}, {writings(files), writers(files, cfg.binary)}} {
+		n, err := measureAll(cfg, files, set.workloads, set.systems)
+		if err != nil {
+			return 0, err
+		}
+		missed += n
+	}
+	_, err = program.WriteTo(os.Stdout)
+	return missed, err
+}
+
+// measureAll does the workloads to the systems, and prints what came out.
+func measureAll(cfg config, files *fileset, workloads []workload, systems []system) (missed int, err error) {
 	if cfg.systems != "" {
 		systems = slices.DeleteFunc(systems, func(s system) bool { return !listed(cfg.systems, s.name) })
 	}
 	chosen := slices.DeleteFunc(slices.Clone(workloads), func(w workload) bool { return cfg.only != "" && !listed(cfg.only, w.name) })
-
+	if len(chosen) == 0 || len(systems) == 0 {
+		return 0, nil
+	}
 	// times[workload][system] of each round
 	times := map[string]map[string][]sample{}
 	for round := range cfg.rounds {
@@ -123,9 +157,7 @@ func run(cfg config) (missed int, err error) {
 		}
 		progress("round %d of %d done", round+1, cfg.rounds)
 	}
-	missed = report(os.Stdout, chosen, systems, times)
-	_, err = program.WriteTo(os.Stdout)
-	return missed, err
+	return report(os.Stdout, chosen, systems, times), nil
 }
 
 func listed(list, name string) bool { return slices.Contains(strings.Split(list, ","), name) }
@@ -143,6 +175,7 @@ func medianOf(all []sample, of func(sample) time.Duration) time.Duration {
 
 func wall(s sample) time.Duration { return s.wall }
 func cpu(s sample) time.Duration  { return s.cpu }
+func end(s sample) time.Duration  { return s.wall + s.end }
 
 func median(all []time.Duration) time.Duration {
 	sorted := slices.Sorted(slices.Values(all))

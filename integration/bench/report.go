@@ -13,6 +13,9 @@ import (
 func report(w io.Writer, workloads []workload, systems []system, times map[string]map[string][]sample) (missed int) {
 	fmt.Fprintf(w, "Medians of %d rounds in seconds; x is the other's time over ours; of the two in memory the faster one counts.\n\n", rounds(times))
 	seconds(w, "wall clock", workloads, systems, times, wall)
+	if systems[0].fresh != nil {
+		seconds(w, "with the unmount", workloads, systems, times, end)
+	}
 	seconds(w, "CPU of the server", workloads, systems, times, cpu)
 
 	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -54,6 +57,28 @@ func report(w io.Writer, workloads []workload, systems []system, times map[strin
 		}
 	}
 	tab.Flush()
+	return missed + memoryReport(w, systems, times)
+}
+
+// memoryReport prints the most memory that our own servers have taken, where
+// they were written to.
+func memoryReport(w io.Writer, systems []system, times map[string]map[string][]sample) (missed int) {
+	for _, s := range systems {
+		if s.role != ours || s.fresh == nil {
+			continue
+		}
+		peak := int64(0)
+		for _, of := range times {
+			for _, sample := range of[s.name] {
+				peak = max(peak, sample.peak)
+			}
+		}
+		verdict := "ok"
+		if peak > memoryLimit>>10 {
+			verdict, missed = "MISSED", missed+1
+		}
+		fmt.Fprintf(w, "memory of %s: %d MiB peak, target %d MiB: %s\n", s.name, (peak+1023)>>10, memoryLimit>>20, verdict)
+	}
 	return missed
 }
 

@@ -30,6 +30,10 @@ func serve(args []string) error {
 		return serveMemory(path, mnt)
 	case "rawmem":
 		return serveRaw(path, mnt)
+	case "rwloopback":
+		return serveWritableLoopback(path, mnt)
+	case "rwmemory":
+		return serveWritableMemory(mnt)
 	}
 	return fmt.Errorf("unknown kind %q", kind)
 }

@@ -18,6 +18,7 @@ type system struct {
 	image   string                                 // file to drop from the host's cache
 	command func(mnt string) *exec.Cmd             // serves in the foreground until it is unmounted
 	mount   func(mnt string) (func() error, error) // instead of command
+	fresh   func() error                           // of one that is written to: empties it
 }
 
 type role int
@@ -70,6 +71,8 @@ func available(f *fileset, binary string) []system {
 type sample struct {
 	wall time.Duration
 	cpu  time.Duration // of the process that serves
+	end  time.Duration // of the unmount, where it is written to
+	peak int64         // memory of the process that serves, in KiB
 }
 
 // measure mounts the tree anew, does the work, and unmounts it.
@@ -77,21 +80,33 @@ func (s system) measure(w workload, f *fileset) (t sample, err error) {
 	if s.role == kernel {
 		dropCaches(s.image) // before: the loop device reads as it is mounted
 	}
+	if s.fresh != nil {
+		if err := s.fresh(); err != nil {
+			return t, err
+		}
+	}
 	tree, pid, end, err := s.start(f.mnt)
 	if err != nil {
 		return t, err
 	}
+	if w.before != nil {
+		err = w.before(tree)
+	}
 	dropCaches(s.image)
-	if w.warm {
+	if w.warm && err == nil {
 		err = w.do(tree)
 	}
 	if err == nil {
 		start, before := time.Now(), cpuTime(pid)
 		err = w.do(tree)
-		t = sample{wall: time.Since(start), cpu: cpuTime(pid) - before}
+		t = sample{wall: time.Since(start), cpu: cpuTime(pid) - before, peak: peakMemory(pid)}
 	}
+	start := time.Now()
 	if e := end(); err == nil {
 		err = e
+	}
+	if s.fresh != nil {
+		t.end = time.Since(start)
 	}
 	return t, err
 }
@@ -133,6 +148,9 @@ func (s system) start(mnt string) (tree string, pid int, end func() error, err e
 			_ = cmd.Process.Kill()
 			return "", 0, nil, fmt.Errorf("%s has not mounted in a minute", s.name)
 		}
+	}
+	if s.fresh != nil {
+		return mnt, cmd.Process.Pid, end, nil
 	}
 	// A program that mounts volumes has the tree one level below.
 	for _, pattern := range []string{bigFile, "*/" + bigFile} {

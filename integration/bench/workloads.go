@@ -17,6 +17,9 @@ type workload struct {
 	warm bool // do it once before it is measured
 	do   func(tree string) error
 
+	// before, if there is one, is done to the empty file system first.
+	before func(tree string) error
+
 	// Targets: how fast to be at least, as the time of the other over ours.
 	// 0 is no target.
 	vsFuse2fs, vsLoopback, vsMemory float64
