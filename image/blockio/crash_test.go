@@ -64,7 +64,8 @@ func recordToy(t *testing.T, seed uint64, opt blockio.SessionOptions) (*blockiot
 }
 
 // checkCrash opens what a crash left, and looks for the commit that it holds.
-func checkCrash(m *blockiotest.Medium, at int, points []commitPoint, atomic bool) error {
+func checkCrash(m *blockiotest.Medium, at int, points []commitPoint, atomic bool, rnd *rand.Rand) error {
+	left := m.Clone()
 	// A reader sees the same as a writer, before the writer came.
 	rec := blockiotest.NewRecorder(m)
 	reader, err := blockio.OpenRecovered(rec.Image(), rec.Store())
@@ -84,6 +85,16 @@ func checkCrash(m *blockiotest.Medium, at int, points []commitPoint, atomic bool
 	}
 	if _, err := blockio.Recover(rec.Image(), rec.Store()); err != nil {
 		return err
+	}
+	if rnd != nil && rec.Len() > 0 {
+		// The power may fail again while the commit is being finished.
+		again := blockiotest.NewReplay(left, rec.Ops())
+		for range rnd.IntN(rec.Len() + 1) {
+			again.Step()
+		}
+		if err := checkCrash(again.Shuffle(rnd), at, points, atomic, nil); err != nil {
+			return fmt.Errorf("crashed again: %w", err)
+		}
 	}
 	if _, err := rec.Store().Open(false); err == nil {
 		return fmt.Errorf("there is still a journal")
@@ -128,28 +139,28 @@ func TestCrashLeavesACommit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cuts, shuffles := 0, 0
-			for seed := range uint64(12) {
+			for seed := range uint64(5) {
 				start, ops, points := recordToy(t, seed, opt)
 				rnd := rand.New(rand.NewPCG(seed, 2))
 				for r := blockiotest.NewReplay(start, ops); ; r.Step() {
-					require.NoError(t, checkCrash(r.Cut(), r.At(), points, opt.Atomic), "seed %d, killed at %d", seed, r.At())
+					require.NoError(t, checkCrash(r.Cut(), r.At(), points, opt.Atomic, rnd), "seed %d, killed at %d", seed, r.At())
 					cuts++
 					if r.Done() {
 						break
 					}
 					if m := r.Torn(rnd); m != nil {
-						require.NoError(t, checkCrash(m, r.At(), points, opt.Atomic), "seed %d, torn at %d", seed, r.At())
+						require.NoError(t, checkCrash(m, r.At(), points, opt.Atomic, rnd), "seed %d, torn at %d", seed, r.At())
 						cuts++
 					}
 					for range min(r.Pending(), 6) {
-						require.NoError(t, checkCrash(r.Shuffle(rnd), r.At(), points, opt.Atomic), "seed %d, power cut at %d", seed, r.At())
+						require.NoError(t, checkCrash(r.Shuffle(rnd), r.At(), points, opt.Atomic, rnd), "seed %d, power cut at %d", seed, r.At())
 						shuffles++
 					}
 				}
 			}
 			t.Logf("%d cuts, %d shuffles", cuts, shuffles)
-			assert.Greater(t, cuts, 300)
-			assert.Greater(t, shuffles, 500)
+			assert.Greater(t, cuts, 200)
+			assert.Greater(t, shuffles, 300)
 		})
 	}
 }

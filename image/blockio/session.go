@@ -294,15 +294,15 @@ func (s *Session) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.discard()
-	if s.journal == nil {
-		return nil
-	}
 	var err error
 	if s.broken == nil {
 		err = s.bury()
 	}
 	s.broken = errClosed
-	return errors.Join(err, s.journal.close())
+	if s.journal != nil {
+		err = errors.Join(err, s.journal.close())
+	}
+	return err
 }
 
 var errClosed = errors.New("the session is closed")

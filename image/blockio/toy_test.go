@@ -33,6 +33,7 @@ type toyFile struct {
 	block   int64  // 0: no file
 	version uint64 // what the contents are made from
 	loose   bool   // the contents were overwritten in place
+	young   bool   // the block was free in the last commit
 }
 
 const (
@@ -69,7 +70,7 @@ func (fs *toyFS) step(rnd *rand.Rand) error {
 	f := &fs.files[i]
 	switch {
 	case f.block != 0 && rnd.IntN(4) == 0:
-		fs.freed = append(fs.freed, f.block)
+		fs.release(*f, rnd)
 		*f = toyFile{}
 		fs.dirty[i] = true
 	case f.block != 0 && rnd.IntN(3) == 0: // in place; the entry stays
@@ -85,13 +86,27 @@ func (fs *toyFS) step(rnd *rand.Rand) error {
 		block := fs.free[n]
 		fs.free = slices.Delete(fs.free, n, n+1)
 		if f.block != 0 {
-			fs.freed = append(fs.freed, f.block)
+			fs.release(*f, rnd)
 		}
-		*f = toyFile{block: block, version: rnd.Uint64()}
+		*f = toyFile{block: block, version: rnd.Uint64(), young: true}
 		fs.dirty[i] = true
+		if rnd.IntN(3) == 0 { // as a directory would
+			_, err := fs.tx.WriteAt(toyContents(i, f.version), toyStart+(block-1)*toyBlock)
+			return err
+		}
 		return fs.tx.WriteData(toyContents(i, f.version), toyStart+(block-1)*toyBlock, true)
 	}
 	return nil
+}
+
+// release frees the block of a file. One that was free in the last commit may be
+// used again at once.
+func (fs *toyFS) release(f toyFile, rnd *rand.Rand) {
+	if f.young && rnd.IntN(2) == 0 {
+		fs.free = append(fs.free, f.block)
+	} else {
+		fs.freed = append(fs.freed, f.block)
+	}
 }
 
 func toyEncode(i int, f toyFile) []byte {
@@ -122,6 +137,9 @@ func (fs *toyFS) Thaw(committed bool) {
 	if committed {
 		fs.free = append(fs.free, fs.freed...)
 		fs.freed = nil
+		for i := range fs.files {
+			fs.files[i].young = false
+		}
 	}
 	fs.mu.Unlock()
 }
