@@ -298,7 +298,7 @@ func (r *checkJSON) failed(ctx context.Context, err error) (*checkJSON, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	return r.unchecked(fmt.Errorf("%s: %w", r.at, err)), nil
+	return r.unchecked(err), nil
 }
 
 // report prints the results. The exit code is that of damage if there is any.

@@ -25,8 +25,20 @@ func (c *cpCmd) copyIn(ctx context.Context, e *editor, sources []string, dest st
 	}
 	job := newCopying(e, c)
 	defer job.end()
+	// All of them are looked for before anything is copied.
+	var list []source
 	for _, text := range sources {
-		if err := job.one(ctx, text, into, isDir); err != nil {
+		src, err := job.source(ctx, text, isDir)
+		if err == nil && src.dir && !c.Recursive {
+			err = &exitError{exitUsage, "cp -r copies directories", fmt.Errorf("%s: %w", text, syscall.EISDIR)}
+		}
+		if err != nil {
+			return err
+		}
+		list = append(list, src)
+	}
+	for _, src := range list {
+		if err := job.one(ctx, src, into, isDir); err != nil {
 			return err
 		}
 	}
@@ -53,19 +65,10 @@ func (j *copying) end() {
 	}
 }
 
-// one copies what text names: into a directory, or to a place of another name.
-func (j *copying) one(ctx context.Context, text string, into target, isDir bool) error {
-	src, err := j.source(ctx, text, isDir)
-	if err != nil {
-		return err
-	}
-	if src.dir && !j.c.Recursive {
-		return &exitError{exitUsage, "cp -r copies directories", fmt.Errorf("%s: %w", text, syscall.EISDIR)}
-	}
+// one copies a source into a directory, or to a place of another name.
+func (j *copying) one(ctx context.Context, src source, into target, isDir bool) (err error) {
 	at := into
-	switch {
-	case isDir && src.name == ".":
-	case isDir:
+	if isDir && src.name != "." {
 		if at, err = j.e.in(ctx, into, src.name); err != nil {
 			return err
 		}
@@ -181,6 +184,9 @@ func (j *copying) copy(ctx context.Context, src source, at target) error {
 	opt, err := j.options(ctx, src, at)
 	if err != nil {
 		return err
+	}
+	if src.dir && src.vol == at.vol.Tree && (at.real == src.path || below(at.real, src.path)) {
+		return at.error(fmt.Errorf("%s cannot be copied into itself", src.text))
 	}
 	dir, name := at.dir.Ino, at.name
 	opt.Path = path.Dir(at.real)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,17 +121,34 @@ func (w *world) openEdit(ctx context.Context, name string, edit image.EditOption
 	if w.sectorSize != 0 {
 		opts = append(opts, image.WithSectorSize(w.sectorSize))
 	}
+	if edit.Output != "" {
+		bar := w.progress("copied "+name, 0)
+		defer bar.end()
+		edit.Progress = func(done, total int64) {
+			bar.total = total
+			bar.add(done - bar.bytes)
+		}
+	}
 	d, err := image.Edit(ctx, name, edit, opts...)
 	if err != nil {
 		return nil, editError(name, err)
 	}
 	w.edited = append(w.edited, d)
+	switch r := d.Recovery(); {
+	case r.Finished:
+		w.note("%s: finished a commit that was interrupted", name)
+	case r.Dropped:
+		w.note("%s: a commit that was interrupted has not happened", name)
+	}
 	return d, nil
 }
 
 // editError gives what kept an image from being opened for changing its exit
 // code and hint.
 func editError(name string, err error) error {
+	var pe *os.PathError
+	own := errors.As(err, &pe) && pe.Path == name
+	foreign := (*blockio.ForeignJournalError)(nil)
 	switch {
 	case errors.Is(err, blockio.ErrLocked):
 		hint := "wait for it to end; reading is possible meanwhile"
@@ -142,13 +160,14 @@ func editError(name string, err error) error {
 			}
 		}
 		return &exitError{exitLocked, hint, text}
-	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
-		return &exitError{exitHost, "the image must be writable; --output NEW.img changes a copy instead", fmt.Errorf("%s: %w", name, leaf(err))}
-	case errors.Is(err, syscall.EROFS):
-		return &exitError{exitHost, "--output NEW.img, elsewhere, changes a copy instead", fmt.Errorf("%s: %w", name, leaf(err))}
-	}
-	var pe *os.PathError
-	if errors.As(err, &pe) && pe.Path == name {
+	case errors.As(err, &foreign):
+		return &exitError{exitDirty, "", err}
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		if own {
+			err = fmt.Errorf("%s: %w", name, pe.Err)
+		}
+		return &exitError{exitHost, "--output NEW.img changes a copy instead", err}
+	case own:
 		return fmt.Errorf("%s: %w", name, pe.Err)
 	}
 	return err

@@ -36,8 +36,13 @@ func TestMain(m *testing.M) {
 
 // resflash runs the program in-process.
 func resflash(args ...string) (stdout, stderr string, code int) {
+	return resflashWith("", args...)
+}
+
+// resflashWith runs it with something on standard input.
+func resflashWith(stdin string, args ...string) (stdout, stderr string, code int) {
 	var out, errs bytes.Buffer
-	code = run(context.Background(), args, strings.NewReader(""), &out, &errs)
+	code = run(context.Background(), args, strings.NewReader(stdin), &out, &errs)
 	return out.String(), errs.String(), code
 }
 

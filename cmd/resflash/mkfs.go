@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/resflash/resflash/image"
 	"github.com/resflash/resflash/image/vfs"
@@ -43,7 +44,7 @@ With --seed, and with SOURCE_DATE_EPOCH set, the same command gives the same byt
 	resflash mkfs --type ffs1 --size 2M --bytes-per-inode 4096 --seed 1 small.fs
 
 --json prints {"image", "volume", "type", "size", "blockSize", "fragmentSize",
-"blocks", "inodes", "label", "uuid"}.` + exitStatus
+"free", "inodes", "label", "uuid"}.` + exitStatus
 }
 
 // mkfsJSON is what mkfs --json prints.
@@ -176,7 +177,7 @@ func (c *mkfsCmd) newFile(ctx context.Context, w *world, name string, opt vfs.Fo
 		case !st.Mode().IsRegular():
 			return c.device(ctx, w, name, opt)
 		case !c.Force:
-			return &exitError{exitFailure, "--force replaces it; IMAGE:VOLUME is a volume in it", fmt.Errorf("%s: %w", name, fs.ErrExist)}
+			return &exitError{exitFailure, "--force replaces it; IMAGE:VOLUME is a volume in it", fmt.Errorf("%s: %w", name, syscall.EEXIST)}
 		}
 		n = st.Size()
 	}

@@ -56,6 +56,13 @@ func (c *mvCmd) Run(ctx context.Context, w *world) error {
 		job := newCopying(e, &cpCmd{Recursive: true, Preserve: true, Owner: c.Owner, KeepOwner: c.KeepOwner})
 		defer job.end()
 		for _, text := range sources {
+			if !isAddress(text) {
+				if err := (&source{text: text}).onHost(true); err != nil {
+					return err
+				}
+			}
+		}
+		for _, text := range sources {
 			if err := c.moveIn(ctx, e, job, text, into, isDir); err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,12 +18,15 @@ var update = flag.Bool("update", false, "write what the scripts in testdata prin
 // TestScripts runs the scripts in testdata. A line "$ resflash …" is a command
 // (single quotes as in a shell); the lines below it are its standard output,
 // then its standard error behind "! ", then "[N]" for an exit code other than
-// 0. Comments begin with "#". The working directory holds disk.img.
+// 0. Comments begin with "#". "$ echo TEXT | resflash …" gives a command its
+// standard input. The working directory holds disk.img, which nobody may
+// change, and it is always the same second of 2023.
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/*.txt")
 	require.NoError(t, err)
 	require.NotEmpty(t, scripts)
 	image := diskImage(t)
+	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
 	for _, script := range scripts {
 		name, err := filepath.Abs(script)
 		require.NoError(t, err)
@@ -54,8 +58,15 @@ func runScript(t *testing.T, script string) string {
 			output = true
 			b.WriteString(line)
 			args := shellWords(t, strings.TrimSpace(line[2:]))
+			stdin := ""
+			if args[0] == "echo" {
+				bar := slices.Index(args, "|")
+				require.Positive(t, bar, line)
+				stdin = strings.Join(args[1:bar], " ") + "\n"
+				args = args[bar+1:]
+			}
 			require.Equal(t, "resflash", args[0])
-			stdout, stderr, code := resflash(args[1:]...)
+			stdout, stderr, code := resflashWith(stdin, args[1:]...)
 			if stdout != "" && !strings.HasSuffix(stdout, "\n") {
 				stdout += "(no newline)\n"
 			}

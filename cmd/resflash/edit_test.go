@@ -1,0 +1,284 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/resflash/resflash/image/blockio"
+	"github.com/resflash/resflash/integration/testtool"
+)
+
+// newFS changes into a new folder with a file system new.fs that has some
+// files, and the shared disk.img.
+func newFS(t *testing.T, args ...string) {
+	t.Helper()
+	here(t)
+	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
+	works(t, append([]string{"mkfs", "--type", "ffs2", "--size", "8M", "--seed", "1", "new.fs"}, args...)...)
+	works(t, "mkdir", "new.fs:/dir")
+	writes(t, "one\n", "new.fs:/dir/one")
+	writes(t, "two\n", "new.fs:/two")
+	require.NoError(t, os.WriteFile("host", []byte("from the host\n"), 0o640))
+}
+
+// writes writes text to a file of an image.
+func writes(t *testing.T, text string, args ...string) {
+	t.Helper()
+	_, stderr, code := resflashWith(text, append([]string{"write"}, args...)...)
+	require.Equal(t, 0, code, stderr)
+}
+
+func digest(t *testing.T, name string) string {
+	t.Helper()
+	f, err := os.Open(name)
+	require.NoError(t, err)
+	defer f.Close()
+	h := sha256.New()
+	_, err = io.Copy(h, f)
+	require.NoError(t, err)
+	return string(h.Sum(nil))
+}
+
+// clean wants the checker to find nothing, and no journal to be left.
+func clean(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		works(t, "check", name)
+		list, err := filepath.Glob(name + "?*")
+		require.NoError(t, err)
+		assert.Empty(t, list)
+	}
+}
+
+// What fails in the middle has not happened. Contents that had been copied by
+// then are in space that is free.
+func TestEditsAreAllOrNothing(t *testing.T) {
+	newFS(t)
+	require.NoError(t, os.MkdirAll("tree/sub", 0o755))
+	require.NoError(t, os.WriteFile("tree/big", make([]byte, 12<<20), 0o644)) // larger than the image
+	require.NoError(t, os.WriteFile("tree/a", []byte("fits"), 0o644))
+	before := works(t, "export", "--format", "mtree", "new.fs")
+	for _, tt := range []struct {
+		args   string
+		code   int
+		stderr string
+	}{
+		{"mkdir new.fs:/new new.fs:/dir", exitFailure, "new.fs:/dir: file exists"},
+		{"rm new.fs:/two new.fs:/none", exitNotFound, "new.fs:/none: no such file or directory"},
+		{"rm -r new.fs:/dir new.fs:/none", exitNotFound, "new.fs:/none: no such file or directory"},
+		{"chmod 0600 new.fs:/two new.fs:/none", exitNotFound, "new.fs:/none: no such file or directory"},
+		{"chown 1:1 new.fs:/two new.fs:/none", exitNotFound, "new.fs:/none: no such file or directory"},
+		{"chflags schg new.fs:/two new.fs:/none", exitNotFound, "new.fs:/none: no such file or directory"},
+		{"touch new.fs:/new new.fs:/two/below", exitNotFound, "new.fs:/two/below: not a directory"},
+		{"truncate -s 1 new.fs:/two new.fs:/dir", exitFailure, "new.fs:/dir: is a directory"},
+		{"cp host nosuch new.fs:/dir", exitNotFound, "nosuch: no such file or directory"},
+		{"cp host disk.img:/nosuch new.fs:/dir", exitNotFound, "disk.img:/nosuch: no such file or directory"},
+		{"cp -r tree new.fs:/", exitFull, "new.fs:/tree/big: copy of tree/big: no space left on device: volume whole is full"},
+		{"mv new.fs:/two new.fs:/none new.fs:/dir", exitNotFound, "new.fs:/none: no such file or directory"},
+		{"mv host nosuch new.fs:/dir", exitNotFound, "nosuch: no such file or directory"},
+		{"ln -s a b new.fs:/two", exitNotFound, "new.fs:/two: not a directory"},
+		{"ln new.fs:/two new.fs:/none new.fs:/dir", exitNotFound, "new.fs:/none: no such file or directory"},
+	} {
+		bytes := digest(t, "new.fs")
+		stdout, stderr, code := resflash(append(strings.Fields(tt.args), "--verbose")...)
+		assert.Equal(t, tt.code, code, "%s: %s", tt.args, stderr)
+		assert.Contains(t, stderr, tt.stderr, tt.args)
+		assert.Contains(t, stderr, "resflash: new.fs: nothing was changed\n", tt.args)
+		assert.Empty(t, stdout, "%s: nothing was changed, so nothing is listed", tt.args)
+		assert.Equal(t, before, works(t, "export", "--format", "mtree", "new.fs"), tt.args)
+		clean(t, "new.fs")
+		if !strings.HasPrefix(tt.args, "cp -r tree") {
+			assert.True(t, bytes == digest(t, "new.fs"), "%s: the image was changed", tt.args)
+		}
+	}
+	assert.FileExists(t, "host")
+}
+
+// Contents that were written before the failure lie in free space, which is
+// not what an image is. But the files are those of before.
+func TestStreamThatFailsHasNotHappened(t *testing.T) {
+	newFS(t)
+	before := works(t, "export", "--format", "mtree", "new.fs")
+	var out, errs bytes.Buffer
+	in := io.MultiReader(strings.NewReader(strings.Repeat("x", 3<<20)), failing{})
+	code := run(context.Background(), []string{"write", "new.fs:/two"}, in, &out, &errs)
+	assert.Equal(t, exitHost, code)
+	assert.Equal(t, "resflash: read: it broke\nresflash: new.fs: nothing was changed\n", errs.String())
+	assert.Equal(t, before, works(t, "export", "--format", "mtree", "new.fs"))
+	clean(t, "new.fs")
+}
+
+type failing struct{}
+
+func (failing) Read([]byte) (int, error) { return 0, errorString("it broke") }
+
+type errorString string
+
+func (e errorString) Error() string { return string(e) }
+
+func TestDryRunChangesNothing(t *testing.T) {
+	newFS(t)
+	before := digest(t, "new.fs")
+	for _, args := range []string{
+		"mkdir -p new.fs:/a/b/c", "rm -r new.fs:/dir", "mv new.fs:/two new.fs:/dir", "mv host new.fs:/dir", "mv new.fs:/two .",
+		"ln new.fs:/two new.fs:/link", "ln -s x new.fs:/link", "chmod -R a-w new.fs:/dir", "chown 1:2 new.fs:/two",
+		"chflags schg new.fs:/two", "touch new.fs:/new", "truncate -s 100 new.fs:/two", "mknod new.fs:/null c 2 2",
+		"write new.fs:/new", "cp host new.fs:/dir", "cp -a disk.img:/try new.fs:/", "mkfs --type ffs1 --force new.fs",
+	} {
+		out := works(t, append(strings.Fields(args), "--dry-run")...)
+		assert.NotEmpty(t, out, args)
+		assert.True(t, before == digest(t, "new.fs"), "%s: the image was changed", args)
+		assert.Equal(t, []string{"disk.img", "host", "new.fs"}, names(t, "."), args)
+	}
+}
+
+func TestOutputIsANewImage(t *testing.T) {
+	newFS(t)
+	before := digest(t, "new.fs")
+	works(t, "rm", "new.fs:/two", "--output", "other.fs")
+	assert.True(t, before == digest(t, "new.fs"))
+	assert.Equal(t, "dir\n", works(t, "ls", "other.fs:/"))
+	clean(t, "other.fs", "new.fs")
+	_, stderr, code := resflash("rm", "new.fs:/two", "--output", "other.fs")
+	assert.Equal(t, exitFailure, code)
+	assert.Contains(t, stderr, "other.fs: file already exists")
+	_, stderr, code = resflash("rm", "new.fs:/two", "new.fs:/none", "-o", "third.fs")
+	assert.Equal(t, exitNotFound, code, stderr)
+	assert.Equal(t, []string{"disk.img", "host", "new.fs", "other.fs"}, names(t, "."))
+	_, _, code = resflash("mv", "new.fs:/two", "other.fs:/", "-o", "third.fs")
+	assert.Equal(t, exitUsage, code, "one output for two images")
+}
+
+// Changes are recorded with what they were before.
+func TestChangesAsJSON(t *testing.T) {
+	newFS(t)
+	var list []change
+	require.NoError(t, json.Unmarshal([]byte(works(t, "chmod", "0600", "new.fs:/two", "new.fs:/dir/one", "--json")), &list))
+	assert.Equal(t, []change{
+		{Action: "mode", Image: "new.fs", Volume: "whole", Path: "/two", From: "0644", To: "0600"},
+		{Action: "mode", Image: "new.fs", Volume: "whole", Path: "/dir/one", From: "0644", To: "0600"},
+	}, list)
+	assert.Equal(t, "[]\n", works(t, "chmod", "0600", "new.fs:/two", "--json"), "as it is already")
+}
+
+func TestLockedImage(t *testing.T) {
+	newFS(t)
+	lock, err := blockio.LockFile("new.fs")
+	require.NoError(t, err)
+	for _, args := range []string{"rm new.fs:/two", "mkfs --type ffs2 --force new.fs:whole", "check --repair new.fs"} {
+		_, stderr, code := resflash(strings.Fields(args)...)
+		assert.Equal(t, exitLocked, code, args)
+		assert.Contains(t, stderr, "resflash: new.fs: another process is writing to the image: process "+strconv.Itoa(os.Getpid())+" (", args)
+		assert.Contains(t, stderr, "hint: wait for it to end; reading is possible meanwhile\n", args)
+	}
+	assert.Equal(t, "two\n", works(t, "cat", "new.fs:/two"))
+	require.NoError(t, lock.Unlock())
+	works(t, "rm", "new.fs:/two")
+}
+
+// A signal in the middle of an edit: nothing has happened.
+func TestInterruptedEdit(t *testing.T) {
+	newFS(t)
+	before := works(t, "export", "--format", "mtree", "new.fs")
+	ctx, cancel := context.WithCancel(context.Background())
+	var out, errs bytes.Buffer
+	in := &interrupting{cancel: cancel}
+	code := run(ctx, []string{"write", "new.fs:/two"}, in, &out, &errs)
+	assert.Equal(t, exitInterrupted, code)
+	assert.Equal(t, "resflash: new.fs: nothing was changed\nresflash: interrupted\n", errs.String())
+	assert.Equal(t, before, works(t, "export", "--format", "mtree", "new.fs"))
+	clean(t, "new.fs")
+
+	cancelled, stop := context.WithCancel(context.Background())
+	stop()
+	whole := digest(t, "new.fs")
+	for _, args := range []string{"rm -r new.fs:/dir", "cp host new.fs:/x", "mkdir new.fs:/x", "mkfs --type ffs2 --size 4M x.fs", "mkfs --type ffs1 --force new.fs:whole"} {
+		errs.Reset()
+		assert.Equal(t, exitInterrupted, run(cancelled, strings.Fields(args), nil, &out, &errs), args)
+		assert.True(t, whole == digest(t, "new.fs"), args)
+	}
+	assert.Equal(t, []string{"disk.img", "host", "new.fs"}, names(t, "."))
+}
+
+// interrupting gives something, and then nothing for ever.
+type interrupting struct {
+	cancel context.CancelFunc
+	n      int
+}
+
+func (i *interrupting) Read(p []byte) (int, error) {
+	if i.n += len(p); i.n > 4<<20 {
+		i.cancel()
+		select {}
+	}
+	return len(p), nil
+}
+
+// The tools of others see what was changed.
+func TestForeignToolsSeeTheEdits(t *testing.T) {
+	newFS(t)
+	testtool.Need(t, "fls", "icat", "fsstat")
+	works(t, "cp", "-a", "disk.img:/try", "new.fs:/dir")
+	works(t, "rm", "-r", "new.fs:/dir/try/sub/dir")
+	works(t, "mv", "new.fs:/dir/try/plain", "new.fs:/moved")
+	works(t, "chflags", "noschg", "new.fs:/dir/try/immutable")
+	writes(t, "changed\n", "new.fs:/dir/try/immutable")
+	for _, fs := range []string{"new.fs"} {
+		list := command(t, ".", "fls", "-f", "ufs", "-r", "-p", "-u", fs)
+		assert.Contains(t, list, ":\tmoved\n")
+		assert.Contains(t, list, ":\tdir/try/sub/naïve\n")
+		assert.NotContains(t, list, "dir/try/sub/dir")
+		assert.NotContains(t, list, "dir/try/plain")
+		for _, line := range strings.Split(list, "\n") {
+			kind, name, _ := strings.Cut(line, ":\t")
+			if name == "dir/try/immutable" {
+				assert.Equal(t, "changed\n", command(t, ".", "icat", "-f", "ufs", fs, kind[strings.LastIndexByte(kind, ' ')+1:]))
+			}
+		}
+	}
+	clean(t, "new.fs")
+}
+
+// A volume of a partitioned disk is changed, and nothing else of it.
+func TestEditOfOneVolume(t *testing.T) {
+	here(t)
+	data, err := os.ReadFile("disk.img")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile("copy.img", data, 0o600))
+	volumes := []string{"copy.img:i", "copy.img:a", "copy.img:d", "copy.img:e", "copy.img:f"}
+	before := works(t, append([]string{"hash"}, volumes...)...)
+	writes(t, "fw7\n", "copy.img:cfg:/etc/myname")
+	after := works(t, append([]string{"hash"}, volumes...)...)
+	was, is := strings.Split(before, "\n"), strings.Split(after, "\n")
+	assert.Equal(t, was[:4], is[:4])
+	assert.NotEqual(t, was[4], is[4])
+	assert.Equal(t, "fw7\n", works(t, "cat", "copy.img:f:/etc/myname"))
+	clean(t, "copy.img:f")
+
+	// Two volumes in one transaction.
+	works(t, "mv", "copy.img:cfg:/etc/myname", "copy.img:/etc/")
+	assert.Equal(t, "fw7\n", works(t, "cat", "copy.img:/etc/myname"))
+	_, _, code := resflash("stat", "copy.img:cfg:/etc/myname")
+	assert.Equal(t, exitNotFound, code)
+	works(t, "chown", "operator:operator", "copy.img:cfg:/etc")
+	assert.Contains(t, works(t, "ls", "-ldn", "copy.img:cfg:/etc"), "  2  5  ", "names are those of the root volume")
+	clean(t, "copy.img:d", "copy.img:f")
+
+	_, stderr, code := resflash("mkdir", "copy.img:efi:/x")
+	assert.Equal(t, exitNotSupported, code)
+	assert.Equal(t, "resflash: copy.img: volume i: not supported: writing to fat\nresflash: copy.img: nothing was changed\n", stderr)
+	_, stderr, code = resflash("mkdir", "copy.img:e:/x")
+	assert.Equal(t, exitNotImage, code)
+	assert.Contains(t, stderr, "volume e: empty")
+}
