@@ -13,11 +13,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/resflash/resflash/fusefs"
+	"github.com/resflash/resflash/integration/conformance"
 	"github.com/resflash/resflash/integration/testtool"
 )
 
 // TestMain fails when a test has left a mount behind.
 func TestMain(m *testing.M) {
+	conformance.ExerciseMain()
 	if os.Getenv(helperEnv) != "" {
 		os.Exit(userHelper())
 	}
