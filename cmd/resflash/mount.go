@@ -90,8 +90,8 @@ func (c *mountCmd) Run(ctx context.Context, w *world) error {
 	}
 	end := listenForEnd(server.Dir())
 	w.atExit = append(w.atExit, end.close)
-	ready()
 	m.ready.Store(true)
+	ready()
 	err = serve(ctx, w, server)
 	m.mu.Lock()
 	report := newReport(m.disk.Name(), server.Changes(), m.log, err)

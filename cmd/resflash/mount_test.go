@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -85,7 +86,8 @@ func TestMountTwice(t *testing.T) {
 }
 
 func TestUmountOfBusyMount(t *testing.T) {
-	dir := mounted(t, "-q", diskImage(t))
+	// What is detached ends when it likes; for writing it would be in the way.
+	dir := mounted(t, "-q", "--read-only", diskImage(t))
 	f, err := os.Open(dir + "/root/try/plain")
 	require.NoError(t, err)
 	_, stderr, code := resflash("umount", dir)
@@ -201,4 +203,165 @@ func TestMountAsOrdinaryUser(t *testing.T) {
 	out, err = as(program, "umount", "mnt")
 	assert.NoError(t, err, out)
 	assert.Empty(t, names(t, filepath.Join(dir, "mnt")))
+}
+
+// ownFS makes a file system in a folder of its own and mounts it.
+func ownFS(t *testing.T, args ...string) (image, dir string) {
+	t.Helper()
+	needFUSE(t)
+	image = filepath.Join(t.TempDir(), "own.fs")
+	works(t, "mkfs", "--type", "ffs2", "--size", "16M", image)
+	return image, mounted(t, append(args, image)...)
+}
+
+func TestMountIsForWriting(t *testing.T) {
+	image, dir := ownFS(t)
+	require.NoError(t, os.MkdirAll(dir+"/etc/ssl", 0o755))
+	require.NoError(t, os.WriteFile(dir+"/etc/motd", []byte("hello\n"), 0o644))
+	require.NoError(t, os.Rename(dir+"/etc/ssl", dir+"/ssl"))
+	out := works(t, "umount", dir)
+	assert.Equal(t, image+": 3 created, 0 removed, 1 renamed, 0 changed, 6 B written\n"+
+		"  created /etc\n  created /etc/ssl\n  created /etc/motd\n  renamed /etc/ssl to /ssl\n", out)
+	assert.Equal(t, "hello\n", works(t, "cat", image+":/etc/motd"))
+	assert.Contains(t, works(t, "ls", "-n", "-l", image+":/etc"), "  0  0  6  ", "it belongs to root")
+	clean(t, image)
+
+	// Again, and nothing is changed: nothing is said, and no byte is another.
+	before := digest(t, image)
+	works(t, "mount", image, dir)
+	mustRead(t, dir+"/etc/motd")
+	assert.Empty(t, works(t, "umount", dir))
+	assert.True(t, before == digest(t, image))
+}
+
+func TestMountWithOwner(t *testing.T) {
+	image, dir := ownFS(t, "--owner", "7:8")
+	require.NoError(t, os.WriteFile(dir+"/file", nil, 0o644))
+	var report mountReport
+	decode(t, works(t, "umount", "--json", dir), &report)
+	assert.Equal(t, mountReport{
+		Image: image, Notes: []string{},
+		Volumes: []changesJSON{{Volume: "whole", Created: 1, Names: []nameJSON{{Action: "created", Path: "/file"}}}},
+	}, report)
+	assert.Contains(t, works(t, "ls", "-n", "-l", image+":/"), "  7  8  0  ")
+	_, stderr, code := resflash("mount", "--owner", "root", image, dir)
+	assert.Equal(t, exitUsage, code, stderr)
+}
+
+// There is one writer. Readers see the last commit.
+func TestSecondWriterIsRefused(t *testing.T) {
+	image, dir := ownFS(t)
+	require.NoError(t, os.WriteFile(dir+"/file", []byte("x"), 0o644))
+	other := t.TempDir()
+	pid := strconv.Itoa(serverOf(t, dir))
+	holder := "resflash: " + image + ": another process is writing to the image: it is mounted on " + dir + " (process " + pid + ")\n"
+	_, stderr, code := resflash("mount", image, other)
+	assert.Equal(t, exitLocked, code)
+	assert.Equal(t, holder+"hint: resflash umount "+dir+"; --read-only shows the last commit\n", stderr)
+	_, stderr, code = resflash("rm", image+":/file")
+	assert.Equal(t, exitLocked, code)
+	assert.Equal(t, holder+"hint: resflash umount "+dir+"\n", stderr)
+
+	f, err := os.Open(dir)
+	require.NoError(t, err)
+	require.NoError(t, f.Sync())
+	f.Close()
+	works(t, "mount", "--read-only", image, other)
+	assert.Equal(t, "x", mustRead(t, other+"/file"))
+	assert.ErrorIs(t, os.WriteFile(other+"/file", nil, 0o644), syscall.EROFS)
+	works(t, "umount", other)
+	works(t, "umount", dir)
+	works(t, "rm", image+":/file")
+}
+
+// A signal ends a mount in the foreground, and everything is committed.
+func TestForegroundMountCommits(t *testing.T) {
+	needFUSE(t)
+	image := filepath.Join(t.TempDir(), "own.fs")
+	works(t, "mkfs", "--type", "ffs1", "--size", "16M", image)
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(context.Background())
+	var out, errs bytes.Buffer
+	ended := make(chan int)
+	go func() { ended <- run(ctx, []string{"mount", "--foreground", image, dir}, nil, &out, &errs) }()
+	require.Eventually(t, func() bool {
+		real, err := filepath.EvalSymlinks(dir)
+		require.NoError(t, err)
+		_, ok := findMount(real)
+		return ok
+	}, 10*time.Second, 5*time.Millisecond)
+	require.NoError(t, os.WriteFile(dir+"/file", []byte("kept"), 0o600))
+	cancel()
+	assert.Equal(t, 0, <-ended, errs.String())
+	assert.Contains(t, out.String(), ": 1 created, 0 removed, 0 changed, 4 B written\n  created /file\n")
+	assert.Equal(t, "kept", works(t, "cat", image+":/file"))
+	clean(t, image)
+}
+
+// What the last commit of a mount in the background could not save, umount
+// says. The journal cannot be written here: a directory has its name.
+func TestUmountTellsThatACommitFailed(t *testing.T) {
+	image, dir := ownFS(t, "--commit-interval", "1h")
+	require.NoError(t, os.WriteFile(dir+"/file", []byte("lost"), 0o600))
+	require.NoError(t, os.Mkdir(image+".resflash-journal", 0o700))
+	stdout, stderr, code := resflash("umount", dir)
+	assert.NotEqual(t, 0, code)
+	assert.Contains(t, stderr, "resflash: the last changes are lost; the image is as of the commit before: ")
+	assert.Contains(t, stdout, "1 created")
+	require.NoError(t, os.Remove(image+".resflash-journal"))
+	assert.Empty(t, works(t, "ls", image+":/"))
+	clean(t, image)
+}
+
+// Damage that a mount in the background meets is told at the end.
+func TestUmountTellsOfDamage(t *testing.T) {
+	needFUSE(t)
+	image := filepath.Join(t.TempDir(), "own.fs")
+	works(t, "mkfs", "--type", "ffs2", "--size", "16M", image)
+	works(t, "mkdir", "-p", image+":/dir/torn-entry")
+	data, err := os.ReadFile(image)
+	require.NoError(t, err)
+	at := bytes.Index(data, []byte("torn-entry\x00"))
+	require.Positive(t, at)
+	setByte(t, image, int64(at-4), 3) // d_reclen
+	dir := mounted(t, "--read-only", image)
+	_, err = os.ReadDir(dir + "/dir")
+	assert.ErrorIs(t, err, syscall.EIO)
+	stdout, stderr, code := resflash("umount", dir)
+	assert.Empty(t, stdout)
+	assert.Contains(t, stderr, "resflash: ")
+	assert.Contains(t, stderr, ": entry length 259")
+	assert.Equal(t, 0, code)
+	_, _, code = resflash("check", image)
+	assert.Equal(t, exitDamaged, code)
+}
+
+// A volume that was not unmounted cleanly is mounted, but not for writing.
+func TestMountOfDirtyVolume(t *testing.T) {
+	needFUSE(t)
+	image, dir := filepath.Join(t.TempDir(), "own.fs"), t.TempDir()
+	works(t, "mkfs", "--type", "ffs2", "--size", "16M", image)
+	setByte(t, image, 65536+209, 0) // fs_clean
+	_, stderr, code := resflash("mkdir", image+":/new")
+	assert.Equal(t, exitDirty, code)
+	assert.Contains(t, stderr, "hint: resflash check --repair "+image+"\n")
+	_, stderr, code = resflash("mount", image, dir)
+	assert.Equal(t, 0, code)
+	assert.Contains(t, stderr, "resflash: read-only: volume whole: ")
+	assert.Contains(t, stderr, "(resflash check --repair "+image+")\n")
+	assert.ErrorIs(t, os.Mkdir(dir+"/new", 0o755), syscall.EROFS)
+	works(t, "umount", dir)
+	works(t, "check", "--repair", image)
+	works(t, "mkdir", image+":/new")
+	clean(t, image)
+}
+
+// setByte changes a byte of a file.
+func setByte(t *testing.T, name string, off int64, b byte) {
+	t.Helper()
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer f.Close()
+	_, err = f.WriteAt([]byte{b}, off)
+	require.NoError(t, err)
 }

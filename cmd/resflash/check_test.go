@@ -1,0 +1,137 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestCheckOfADisk(t *testing.T) {
+	here(t)
+	stdout, stderr, code := resflash("check", "disk.img")
+	assert.Equal(t, "disk.img:i: FAT12: not checked\n"+
+		"disk.img:a: FFS2: clean\n"+
+		"disk.img:d: FFS2: clean\n"+
+		"disk.img:e: empty, nothing to check\n"+
+		"disk.img:f: FFS2: clean\n", stdout)
+	assert.Equal(t, "resflash: disk.img:i: not checked: not supported: checking FAT12\n", stderr)
+	assert.Equal(t, exitNotSupported, code, "what was not checked does not count as clean")
+	assert.Equal(t, "disk.img:f: FFS2: clean\n", works(t, "check", "disk.img:cfg"))
+	var list []*checkJSON
+	decode(t, works(t, "check", "--json", "disk.img:root"), &list)
+	assert.Equal(t, []*checkJSON{{Image: "disk.img", Volume: "d", Type: "FFS2", Status: statusClean, Findings: []findingJSON{}}}, list)
+}
+
+func TestCheckRefuses(t *testing.T) {
+	here(t)
+	for args, code := range map[string]int{
+		"check":                            exitUsage,
+		"check disk.img:/etc":              exitUsage,
+		"check --yes disk.img":             exitUsage,
+		"check --dry-run disk.img":         exitUsage,
+		"check --type xfs disk.img":        exitUsage,
+		"check --type ext4 disk.img:d":     exitUsage,
+		"check none.img":                   exitNotFound,
+		"check disk.img:q":                 exitNoVolume,
+		"check --repair disk.img:efi":      exitNotSupported,
+		"check --repair --output x none":   exitNotFound,
+		"check --repair --dry-run none.fs": exitNotFound,
+	} {
+		stdout, stderr, got := resflash(strings.Fields(args)...)
+		assert.Equal(t, code, got, "%s: %s%s", args, stdout, stderr)
+	}
+	_, stderr, code := resflash("check", "mbr")
+	assert.Equal(t, exitNotFound, code, stderr)
+}
+
+// A superblock that is gone is found again by its copies: in a bare file
+// system if one says what it is, in a partition by the word of the table.
+func TestRepairOfALostSuperblock(t *testing.T) {
+	newFS(t)
+	wipe := func(name string, off int64) {
+		f, err := os.OpenFile(name, os.O_RDWR, 0)
+		require.NoError(t, err)
+		defer f.Close()
+		_, err = f.WriteAt(make([]byte, 8192), off)
+		require.NoError(t, err)
+	}
+	wipe("new.fs", 65536)
+	_, stderr, code := resflash("check", "new.fs")
+	assert.Equal(t, exitNotImage, code)
+	assert.Contains(t, stderr, "hint: if it was FFS, its superblock may be lost: resflash check --type ffs new.fs\n")
+	_, _, code = resflash("check", "--type", "ffs", "new.fs")
+	assert.Equal(t, exitDamaged, code)
+	stdout, stderr, code := resflash("check", "--repair", "--yes", "--type", "ffs", "new.fs")
+	assert.Equal(t, 0, code, stdout+stderr)
+	assert.Contains(t, stdout, "repaired")
+	assert.Equal(t, "two\n", works(t, "cat", "new.fs:/two"))
+	clean(t, "new.fs")
+
+	data, err := os.ReadFile("disk.img")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile("copy.img", data, 0o600))
+	wipe("copy.img", inspectOf(t, "copy.img", "d").Start+65536)
+	_, stderr, code = resflash("check", "copy.img:d")
+	assert.Equal(t, exitDamaged, code, stderr)
+	stdout, stderr, code = resflash("check", "--repair", "--yes", "copy.img:d")
+	assert.Equal(t, 0, code, stdout+stderr)
+	assert.Equal(t, works(t, "export", "--format", "mtree", "disk.img:d:/try"), works(t, "export", "--format", "mtree", "copy.img:d:/try"))
+	clean(t, "copy.img:d")
+}
+
+// What would lose something is repaired only with --yes, and what that costs
+// is said first, if one asks.
+func TestRepairOfADirectory(t *testing.T) {
+	newFS(t)
+	works(t, "mkdir", "new.fs:/dir/torn-entry")
+	writes(t, "precious\n", "new.fs:/dir/torn-entry/file")
+	data, err := os.ReadFile("new.fs")
+	require.NoError(t, err)
+	at := bytes.Index(data, []byte("torn-entry\x00"))
+	require.Positive(t, at)
+	setByte(t, "new.fs", int64(at-4), 3) // d_reclen
+	damaged := digest(t, "new.fs")
+
+	stdout, stderr, code := resflash("check", "new.fs")
+	assert.Equal(t, exitDamaged, code)
+	assert.Contains(t, stderr, "hint: resflash check --repair new.fs\n")
+	assert.Contains(t, stdout, " at byte ")
+
+	stdout, stderr, code = resflash("check", "--repair", "new.fs")
+	assert.Equal(t, exitDamaged, code, "preening does not lose anything")
+	assert.Contains(t, stderr, "hint: resflash check --repair --yes new.fs; --dry-run shows what that would lose\n")
+
+	setAll(t, "new.fs", data, int64(at-4))
+	require.True(t, damaged == digest(t, "new.fs"))
+	stdout, _, code = resflash("check", "--repair", "--yes", "--dry-run", "new.fs")
+	assert.Equal(t, exitDamaged, code)
+	assert.Contains(t, stdout, "could be repaired")
+	assert.True(t, damaged == digest(t, "new.fs"))
+
+	works(t, "check", "--repair", "--yes", "new.fs", "--output", "whole.fs")
+	assert.True(t, damaged == digest(t, "new.fs"))
+	clean(t, "whole.fs")
+	var list []*checkJSON
+	decode(t, works(t, "check", "--repair", "--yes", "--json", "new.fs"), &list)
+	require.Len(t, list, 1)
+	assert.Equal(t, statusRepaired, list[0].Status)
+	for _, f := range list[0].Findings {
+		assert.True(t, f.Fixed)
+		assert.NotEmpty(t, f.Code)
+	}
+	assert.Equal(t, "two\n", works(t, "cat", "new.fs:/two"))
+	clean(t, "new.fs")
+	assert.Equal(t, "precious\n", works(t, "cat", "new.fs:/dir/torn-entry/file"))
+}
+
+// setAll makes a file what data is, but for the byte at off, which is torn.
+func setAll(t *testing.T, name string, data []byte, off int64) {
+	t.Helper()
+	torn := bytes.Clone(data)
+	torn[off] = 3
+	require.NoError(t, os.WriteFile(name, torn, 0o600))
+}
