@@ -39,6 +39,7 @@ type checker struct {
 	state  []uint8 // by initialised inode, see group.first
 	links  []int32 // by initialised inode: link count minus names found
 	dirs   []dirInfo
+	chain  []uint32 // of directories, on the way up
 
 	cg      []byte // a group header block
 	table   []byte // a piece of an inode table

@@ -89,12 +89,7 @@ func (c *checker) openLostFound() error {
 		d := c.dir(ino)
 		d.parent, d.dotdot = ondisk.RootIno, ondisk.RootIno
 		d.flags |= dirReached
-		var root inode
-		if err := c.load(ondisk.RootIno, &root); err != nil {
-			return err
-		}
-		root.Nlink++
-		if err := c.store(&root); err != nil {
+		if err := c.changeLinks(ondisk.RootIno, 1); err != nil {
 			return err
 		}
 		c.lost.ino = ino

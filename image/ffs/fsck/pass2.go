@@ -178,11 +178,16 @@ func (c *checker) readDir(d *dirInfo) error {
 // readDirBlock reads one block of the directory that is being read.
 func (c *checker) readDirBlock(p pointer) bool {
 	r := &c.read2
-	if r.err != nil || !c.fits(p.addr, p.n) || p.level < 0 {
+	if r.err != nil || p.level < 0 {
+		return false
+	}
+	if !c.fits(p.addr, p.n) || c.loops(&r.in, p) {
+		// Reported by pass 1; it will be a hole.
+		r.visit.hole(p.lbn, max(1, divUp(c.spanBytes(&r.in, p), c.bsize)))
 		return false
 	}
 	if p.level > 0 {
-		return !c.loops(&r.in, p)
+		return true
 	}
 	start := p.lbn * c.bsize
 	n := min(p.n<<c.fshift, int64(r.in.Size)-start)

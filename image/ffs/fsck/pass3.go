@@ -7,7 +7,7 @@ import "github.com/resflash/resflash/image/ffs/ondisk"
 // lost+found.
 
 func (c *checker) pass3() error {
-	for i := range c.dirs {
+	for i := 0; i < len(c.dirs); i++ { // lost+found may join them
 		if i%1024 == 0 {
 			if err := c.ctx.Err(); err != nil {
 				return err
@@ -20,12 +20,14 @@ func (c *checker) pass3() error {
 	return nil
 }
 
-// reach goes up from a directory. Those on the way are marked, so that all of
-// them together take one step each.
+// reach goes up from a directory, to the root or to one that has been reached.
+// Those on the way are marked, so that all of them together take one step each.
 func (c *checker) reach(d *dirInfo) error {
-	top, ino := d, d.ino
+	top := d
+	c.chain = c.chain[:0]
 	for top.ino != ondisk.RootIno && top.flags&(dirReached|dirVisiting) == 0 {
 		top.flags |= dirVisiting
+		c.chain = append(c.chain, top.ino)
 		up := c.dir(top.parent)
 		if up == nil {
 			break
@@ -39,9 +41,10 @@ func (c *checker) reach(d *dirInfo) error {
 			return err
 		}
 	}
-	// Making lost+found may have moved them all.
-	for x := c.dir(ino); x != nil && x.flags&dirReached == 0; x = c.dir(x.parent) {
-		x.flags = x.flags&^dirVisiting | dirReached
+	for _, ino := range c.chain {
+		if x := c.dir(ino); x != nil {
+			x.flags = x.flags&^dirVisiting | dirReached
+		}
 	}
 	return nil
 }
@@ -97,10 +100,36 @@ func (c *checker) unattached(d *dirInfo) error {
 	}
 	f.Detail += "; now in lost+found as " + name
 	d.parent = dir
-	c.unnamed(d.dotdot)
-	c.named(dir)
+	// Its ".." leaves one directory and comes to the other, with the counts.
+	if c.kind(d.dotdot) == inoDir {
+		if err := c.changeLinks(d.dotdot, -1); err != nil {
+			return err
+		}
+	}
 	d.dotdot = dir
+	if err := c.changeLinks(dir, 1); err != nil {
+		return err
+	}
 	return c.setDotDot(ino, dir)
+}
+
+// changeLinks changes the link count of an inode together with its names, or
+// only the names if the count cannot be.
+func (c *checker) changeLinks(ino uint32, by int) error {
+	var in inode
+	if err := c.load(ino, &in); err != nil {
+		return err
+	}
+	switch {
+	case by < 0 && in.Nlink <= 2:
+		c.unnamed(ino)
+		return nil
+	case by > 0 && in.Nlink == 1<<16-1:
+		c.named(ino)
+		return nil
+	}
+	in.Nlink = uint16(int(in.Nlink) + by)
+	return c.store(&in)
 }
 
 // hasNoLinks reports whether the link count of an inode is 0.
