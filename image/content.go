@@ -56,7 +56,6 @@ var containers = []magic{
 // magics are the formats that are recognised but not opened, tried after the
 // drivers.
 var magics = []magic{
-	{"squashfs", KindUnsupported, 0, "hsqs"},
 	{"squashfs (big-endian)", KindUnsupported, 0, "sqsh"},
 	{"erofs", KindUnsupported, 1024, "\xe2\xe1\xf5\xe0"},
 	{"btrfs", KindUnsupported, 65536 + 64, "_BHRfS_M"},

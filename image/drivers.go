@@ -9,6 +9,7 @@ import (
 	"github.com/resflash/resflash/image/ffs"
 	ffsck "github.com/resflash/resflash/image/ffs/fsck"
 	"github.com/resflash/resflash/image/iso9660"
+	"github.com/resflash/resflash/image/squashfs"
 	"github.com/resflash/resflash/image/vfs"
 )
 
@@ -16,9 +17,12 @@ import (
 // are tried. The order matters only where one format leaves room for remains of
 // another: FFS, ext4 and ISO 9660 keep their hands off the first sector, where
 // the boot sector of a FAT file system that was there before may survive. So
-// FAT comes last.
+// FAT comes last. And squashfs is packed: what looks like the magic number of
+// ext4 in it, which has two bytes only, may be anything, and whoever makes an
+// ext4 file system wipes the first sector.
 var drivers = []*vfs.Driver{
 	withChecker(ffs.Driver, ffsck.Check, ffsck.Repair),
+	&squashfs.Driver,
 	&ext4.Driver,
 	&iso9660.Driver,
 	&fat.Driver,

@@ -217,7 +217,7 @@ func TestUnsupportedFormatsAreNamed(t *testing.T) {
 		{"f2fs", 1024, "\x10\x20\xf5\xf2"},
 		{"NTFS", 3, "NTFS    "},
 		{"exFAT", 3, "EXFAT   "},
-		{"squashfs", 0, "hsqs"},
+		{"squashfs (big-endian)", 0, "sqsh"},
 		{"erofs", 1024, "\xe2\xe1\xf5\xe0"},
 		{"qcow2 disk image", 0, "QFI\xfb"},
 	} {

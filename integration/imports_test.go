@@ -37,11 +37,14 @@ var outside = []string{"integration", "image/vfs/vfstest"}
 
 // owners are the packages that may import a module from elsewhere.
 var owners = map[string][]string{
-	"github.com/hanwen/go-fuse":   {"fusefs", "cmd", "integration/bench"},
-	"github.com/diskfs/go-diskfs": {"image/part/gpt", "image/iso9660"},
-	"github.com/alecthomas/kong":  {"cmd"},
-	"github.com/stretchr/testify": {"integration", "image/vfs/vfstest"},
-	"golang.org/x/sys":            {""},
+	"github.com/hanwen/go-fuse":     {"fusefs", "cmd", "integration/bench"},
+	"github.com/diskfs/go-diskfs":   {"image/part/gpt", "image/iso9660"},
+	"github.com/klauspost/compress": {"image/squashfs"},
+	"github.com/pierrec/lz4":        {"image/squashfs"},
+	"github.com/ulikunitz/xz":       {"image/squashfs"},
+	"github.com/alecthomas/kong":    {"cmd"},
+	"github.com/stretchr/testify":   {"integration", "image/vfs/vfstest"},
+	"golang.org/x/sys":              {""},
 }
 
 type goPackage struct {
