@@ -319,7 +319,7 @@ func (h hand) edits() {
 	h.remove("symlinks/0060")
 	h.chmod("modes/f4755", 0o2751)
 	h.mkdir("empty directory/no more")
-	h.remove("modes/d0400")
+	h.remove("modes/d0500")
 	h.finish()
 }
 
