@@ -197,6 +197,10 @@ func (c *checker) readDirBlock(p pointer) bool {
 	if r.err = c.read(b, at); r.err != nil {
 		return false
 	}
+	if other := c.foreign(r.d, p, b); other != 0 {
+		r.err = c.disown(r.d, b, at, other)
+		return r.err == nil
+	}
 	for i := int64(0); i+ondisk.DirChunk <= n; i += ondisk.DirChunk {
 		chunk := b[i : i+ondisk.DirChunk]
 		if c.readChunk(r.d, chunk, start+i, at+i) {
@@ -206,6 +210,46 @@ func (c *checker) readDirBlock(p pointer) bool {
 		}
 	}
 	return true
+}
+
+// foreign tells the first block of a directory that belongs to another one: that
+// is who its "." is, and that one has it too. This is what a wrong pointer, and
+// the copy that pass 1b has made, leave.
+func (c *checker) foreign(d *dirInfo, p pointer, b []byte) (other uint32) {
+	if p.lbn != 0 || len(b) < ondisk.DirChunk {
+		return 0
+	}
+	e, why := c.entryAt(b, 0)
+	if why != "" || e.Ino == 0 || !e.isDot() || e.Ino == d.ino || c.kind(e.Ino) != inoDir {
+		return 0
+	}
+	var in inode
+	if c.load(e.Ino, &in) != nil || in.Size < ondisk.DirChunk || !c.fits(in.Direct[0], 1) {
+		return 0
+	}
+	theirs := make([]byte, ondisk.DirChunk)
+	if c.read(theirs, in.Direct[0]<<c.fshift) != nil || !bytes.Equal(theirs, b[:ondisk.DirChunk]) {
+		return 0
+	}
+	return e.Ino
+}
+
+// disown empties the first block of a directory, which is that of another. The
+// names in it are not lost, as the other has them; those that should be here
+// are.
+func (c *checker) disown(d *dirInfo, b []byte, at int64, other uint32) error {
+	f, mend := c.problem(c.aboutDir(codeDirDot, d.ino, at, 0, "this is the beginning of directory %d", other))
+	d.flags |= dirNewDotDot
+	d.dotdot = ondisk.RootIno
+	c.named(d.ino)
+	c.named(d.dotdot)
+	if !mend {
+		return nil
+	}
+	f.lose("names in the first %d bytes of directory %d", len(b), d.ino)
+	c.emptyChunks(b)
+	c.newDir(b, d.ino, d.dotdot)
+	return c.write(b, at)
 }
 
 // readChunk goes through the 512 bytes at byte off of a directory, which lie at
