@@ -56,25 +56,27 @@ func (w *world) edit(ctx context.Context, flags editFlags, fn func(e *editor) er
 	w.editor = e
 	err := fn(e)
 	if err == nil {
-		err = e.commit(ctx)
-	} else if ctx.Err() == nil {
-		w.fail(err)
-		e.unchanged()
-		return w.done()
-	}
-	if ctx.Err() != nil && err != nil {
-		e.unchanged()
-		return ctx.Err()
+		err = ctx.Err()
 	}
 	if err != nil {
+		if ctx.Err() == nil {
+			w.fail(err)
+		}
+		e.unchanged(e.images)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return w.done()
+	}
+	if err := e.commit(ctx); err != nil {
 		return err
 	}
 	return e.print()
 }
 
-// unchanged says that nothing has happened to the images.
-func (e *editor) unchanged() {
-	for _, i := range e.images {
+// unchanged says that nothing has happened to images.
+func (e *editor) unchanged(images []*editedImage) {
+	for _, i := range images {
 		e.w.note("%s: nothing was changed", i.name)
 	}
 }
@@ -231,21 +233,16 @@ func setClock(fsys vfs.FS) error {
 // interruption ends it.
 func (e *editor) commit(ctx context.Context) error {
 	for n, i := range e.images {
-		if err := ctx.Err(); err != nil && n == 0 {
-			return err
-		}
 		if err := i.disk.Commit(context.WithoutCancel(ctx)); err != nil {
-			err = e.commitError(i.name, err)
+			e.w.fail(fmt.Errorf("%s: %w", i.name, err))
 			for _, done := range e.images[:n] {
-				e.w.note("%s: changed", done.name)
+				e.w.note("%s: was changed", done.name)
 			}
-			for _, not := range e.images[n:] {
-				e.w.note("%s: nothing was changed", not.name)
-			}
-			return err
+			e.unchanged(e.images[n:])
+			return e.w.done()
 		}
 	}
-	e.w.signalIsEnd = len(e.images) > 0 // too late for it
+	e.w.signalIsEnd = len(e.images) > 0 // it came too late
 	if e.flags.DryRun {
 		return nil
 	}
@@ -255,11 +252,6 @@ func (e *editor) commit(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// commitError tells a full image from a full host.
-func (e *editor) commitError(name string, err error) error {
-	return fmt.Errorf("%s: %w", name, err)
 }
 
 // A target is where a file is, or can be made: a name in a directory.

@@ -120,7 +120,7 @@ func inspectOf(t *testing.T, image, volume string) *volumeJSON {
 // Whatever was in the volume before, it is taken for a file system then.
 func TestMkfsOverOtherFormats(t *testing.T) {
 	t.Chdir(t.TempDir())
-	for name, magic := range map[string]string{"LUKS": "LUKS\xba\xbe\x00", "squashfs": "hsqs", "XFS": "XFSB", "gzip-compressed data": "\x1f\x8b\x08"} {
+	for name, magic := range map[string]string{"LUKS": "LUKS\xba\xbe\x00", "cramfs": "\x45\x3d\xcd\x28", "XFS": "XFSB", "gzip-compressed data": "\x1f\x8b\x08"} {
 		data := append([]byte(magic), bytes.Repeat([]byte{0xaa}, 4<<20-len(magic))...)
 		require.NoError(t, os.WriteFile("x.img", data, 0o600))
 		_, stderr, code := resflash("mkfs", "-t", "ffs2", "x.img:whole")

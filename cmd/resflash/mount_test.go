@@ -195,14 +195,42 @@ func TestMountAsOrdinaryUser(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	out, err := as(program, "mount", "-q", "disk.img", "mnt")
+	// The image is root's: there is no writing to it.
+	out, err := as(program, "mount", "disk.img", "mnt")
 	require.NoError(t, err, out)
+	assert.Contains(t, out, "resflash: mounted read-only: ")
+	assert.Contains(t, out, "permission denied")
 	out, err = as("cat", "mnt/root/try/immutable", "mnt/root/etc/passwd")
 	assert.NoError(t, err, out)
 	assert.Contains(t, out, "for ever\n")
+	out, err = as("touch", "mnt/root/try/new")
+	assert.Error(t, err)
+	assert.Contains(t, out, "Read-only file system")
 	out, err = as(program, "umount", "mnt")
 	assert.NoError(t, err, out)
 	assert.Empty(t, names(t, filepath.Join(dir, "mnt")))
+	out, err = as(program, "rm", "disk.img:/try/plain")
+	assert.Error(t, err)
+	assert.Contains(t, out, "hint: --output NEW.img changes a copy instead\n")
+
+	// This one is the person's own, and so are its files, whatever their owners.
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "home"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "home", "disk.img"), disk, 0o600))
+	for _, name := range []string{"home", "home/disk.img"} {
+		require.NoError(t, os.Chown(filepath.Join(dir, name), 65534, 65534))
+	}
+	out, err = as(program, "mount", "-q", "home/disk.img", "mnt")
+	require.NoError(t, err, out)
+	out, err = as("sh", "-ec", "echo new >mnt/root/etc/motd; chmod 4755 mnt/root/etc/motd; echo changed >mnt/root/try/setuid; rm mnt/root/try/plain; ln mnt/root/try/world mnt/root/link")
+	assert.NoError(t, err, out)
+	out, err = as(program, "umount", "mnt")
+	assert.NoError(t, err, out)
+	assert.Contains(t, out, "home/disk.img:d: 2 created, 1 removed, ")
+	out, err = as(program, "ls", "-ln", "home/disk.img:/etc/motd")
+	assert.NoError(t, err)
+	assert.Contains(t, out, "-rwsr-xr-x  1  0  0  4  ", "it is as if root had made it")
+	out, err = as(program, "check", "home/disk.img:d")
+	assert.NoError(t, err, out)
 }
 
 // ownFS makes a file system in a folder of its own and mounts it.
