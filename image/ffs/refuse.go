@@ -65,7 +65,7 @@ func refuse(s *ondisk.Super, o ondisk.Order, g *geometry, at, devSize int64) err
 // dirty says whether fsck has to run first.
 func dirty(s *ondisk.Super, g *geometry, at int64, flags uint32, flagsOff int64) error {
 	is := func(field int64, format string, args ...any) error {
-		return &vfs.DirtyError{Why: fmt.Sprintf("%s (at byte %d); 'resflash check --repair' mends it",
+		return &vfs.DirtyError{Why: fmt.Sprintf("%s (at byte %d)",
 			fmt.Sprintf(format, args...), at+field)}
 	}
 	switch {
