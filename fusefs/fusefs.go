@@ -26,11 +26,14 @@
 // Some things the kernel decides before anybody asks here, by the owners and
 // modes that it sees. To an ordinary user it refuses, for files that are not
 // recorded as theirs: making device nodes (EPERM, whatever the file system);
-// removing and renaming in directories with the sticky bit (EPERM; chmod -t
-// helps); chattr(1) (EPERM); hard links to what is no regular file, or has
-// set-id bits (EPERM, fs.protected_hardlinks); extended attributes in the
-// namespaces trusted and security. Root, and the commands that edit an image
-// without mounting it, are not so restricted.
+// chattr(1) and opening with O_NOATIME (EPERM); hard links to what is no
+// regular file, or has set-id bits (EPERM, fs.protected_hardlinks); extended
+// attributes in the namespaces trusted and security. Root, and the commands that
+// edit an image without mounting it, are not so restricted. The sticky bit of a
+// directory restricts nobody: who mounts acts as the owner of everything.
+//
+// A file that is immutable or append-only can be opened for writing, since
+// nobody asks here, but not written to.
 //
 // # When changes are saved
 //

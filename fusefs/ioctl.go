@@ -9,25 +9,26 @@ import (
 	"github.com/resflash/resflash/image/vfs"
 )
 
-// The requests of lsattr(1) and chattr(1), and the attributes that have a BSD
-// flag of the same meaning. In their numbers is the size of a long, but what is
+// The requests of lsattr(1) and chattr(1), and those that the kernel makes of
+// them. In the numbers of the first two is the size of a long, but what is
 // passed is an int.
 const (
-	getFlags = 0x80086601 // FS_IOC_GETFLAGS
-	setFlags = 0x40086602 // FS_IOC_SETFLAGS
+	getFlags  = 0x80086601 // FS_IOC_GETFLAGS
+	setFlags  = 0x40086602 // FS_IOC_SETFLAGS
+	getXflags = 0x801c581f // FS_IOC_FSGETXATTR: a struct fsxattr,
+	setXflags = 0x401c5820 // FS_IOC_FSSETXATTR: which begins with the flags
 
-	flagImmutable = 0x10 // FS_IMMUTABLE_FL
-	flagAppend    = 0x20 // FS_APPEND_FL
-	flagNoDump    = 0x40 // FS_NODUMP_FL
+	fsxattrSize = 28
 )
 
+// The attributes that have a BSD flag of the same meaning.
 var linuxFlags = []struct {
-	linux    uint32
-	set, any vfs.Flags // what it becomes, and what shows as it
+	linux, xflag uint32    // FS_*_FL, FS_XFLAG_*
+	set, any     vfs.Flags // what it becomes, and what shows as it
 }{
-	{flagImmutable, vfs.SystemImmutable, vfs.SystemImmutable | vfs.UserImmutable},
-	{flagAppend, vfs.SystemAppend, vfs.SystemAppend | vfs.UserAppend},
-	{flagNoDump, vfs.UserNoDump, vfs.UserNoDump},
+	{0x10, 0x08, vfs.SystemImmutable, vfs.SystemImmutable | vfs.UserImmutable},
+	{0x20, 0x10, vfs.SystemAppend, vfs.SystemAppend | vfs.UserAppend},
+	{0x40, 0x80, vfs.UserNoDump, vfs.UserNoDump},
 }
 
 // Ioctl implements [fuse.RawFileSystem]. What is unknown is ENOTTY; ENOSYS
@@ -37,47 +38,60 @@ func (r *raw) Ioctl(_ <-chan struct{}, in *fuse.IoctlIn, input []byte, out *fuse
 	if err != nil {
 		return r.status(err)
 	}
+	xflags := in.Cmd == getXflags || in.Cmd == setXflags
+	need := 4
+	if xflags {
+		need = fsxattrSize
+	}
 	switch {
-	case in.Cmd == getFlags && len(output) >= 4:
+	case (in.Cmd == getFlags || in.Cmd == getXflags) && len(output) >= need:
 		attr, err := v.fs.Getattr(background, ino)
 		if err != nil {
 			return r.status(err)
 		}
 		clear(output)
-		binary.NativeEndian.PutUint32(output, toLinux(attr.Flags))
+		binary.NativeEndian.PutUint32(output, toLinux(attr.Flags, xflags))
 		return fuse.OK
-	case in.Cmd == setFlags && len(input) >= 4:
+	case (in.Cmd == setFlags || in.Cmd == setXflags) && len(input) >= need:
 		if v.w == nil {
 			return fuse.EROFS
 		}
-		return r.status(v.w.setFlags(ino, binary.NativeEndian.Uint32(input)))
+		return r.status(v.w.setFlags(ino, binary.NativeEndian.Uint32(input), xflags))
 	}
 	return fuse.Status(syscall.ENOTTY)
 }
 
-func toLinux(flags vfs.Flags) (linux uint32) {
+func toLinux(flags vfs.Flags, xflags bool) (linux uint32) {
 	for _, f := range linuxFlags {
-		if flags&f.any != 0 {
+		switch {
+		case flags&f.any == 0:
+		case xflags:
+			linux |= f.xflag
+		default:
 			linux |= f.linux
 		}
 	}
 	return linux
 }
 
-func (w *writer) setFlags(ino vfs.Ino, linux uint32) error {
+func (w *writer) setFlags(ino vfs.Ino, linux uint32, xflags bool) error {
 	attr, err := w.fs.Getattr(background, ino)
 	if err != nil {
 		return err
 	}
 	flags := attr.Flags
 	for _, f := range linuxFlags {
+		bit := f.linux
+		if xflags {
+			bit = f.xflag
+		}
 		switch {
-		case linux&f.linux == 0:
+		case linux&bit == 0:
 			flags &^= f.any
 		case flags&f.any == 0:
 			flags |= f.set
 		}
-		linux &^= f.linux
+		linux &^= bit
 	}
 	if linux != 0 {
 		return syscall.EOPNOTSUPP // attributes that only ext4 and its like have

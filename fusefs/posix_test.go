@@ -13,6 +13,7 @@ import (
 
 	"github.com/resflash/resflash/fusefs"
 	"github.com/resflash/resflash/image/vfs/vfstest/memfs"
+	"github.com/resflash/resflash/integration/conformance"
 )
 
 // mountWritable mounts a volume for the time of a test, as mountOne does, but
@@ -78,5 +79,14 @@ func TestLocks(t *testing.T) {
 	assert.Equal(t, unix.EWOULDBLOCK, unix.Flock(int(two.Fd()), unix.LOCK_SH|unix.LOCK_NB))
 	require.NoError(t, one.Close())
 	assert.NoError(t, unix.Flock(int(two.Fd()), unix.LOCK_SH|unix.LOCK_NB), "closing ends the lock")
+	assert.Empty(t, said.String())
+}
+
+// What each system call answers, on files of each type.
+func TestConformance(t *testing.T) {
+	fsys := memfs.NewWith(memfs.Options{LinkMax: 20, MaxSize: 1 << 40})
+	mnt, _, said := mountWritable(t, fusefs.Volume{FS: fsys}, fusefs.Options{AllowOther: os.Geteuid() == 0})
+	n := conformance.Run(t, mnt, conformance.Options{NoDevices: os.Geteuid() != 0, Xattrs: true, LinkMax: 20, SizeMax: 1 << 40})
+	t.Logf("%d cases", n)
 	assert.Empty(t, said.String())
 }
