@@ -36,25 +36,14 @@ func (w *Writer) Create(ctx context.Context, dir vfs.Ino, name string, node vfs.
 }
 
 func (o *op) create(dirIno vfs.Ino, name string, node *vfs.NewNode) (*inode, error) {
-	dir, err := o.loadDir(dirIno)
+	dir, p, err := o.newName(dirIno, name)
 	if err != nil {
-		return nil, err
-	}
-	if err := checkName(name); err != nil {
 		return nil, err
 	}
 	if err := o.checkNode(node); err != nil {
 		return nil, err
 	}
-	p, err := o.locate(dir, name)
-	switch {
-	case err != nil:
-		return nil, err
-	case p.found && !p.white:
-		return nil, syscall.EEXIST
-	case vfs.Flags(dir.Flags)&immutable != 0:
-		return nil, syscall.EPERM
-	case node.Mode.IsDir() && dir.Nlink >= maxLinks:
+	if node.Mode.IsDir() && dir.Nlink >= maxLinks {
 		return nil, syscall.EMLINK
 	}
 	in, err := o.allocInode(dir, node.Mode)

@@ -19,6 +19,31 @@ type place struct {
 	ends  int64 // offset behind the last chunk that is not empty
 }
 
+// newName finds room for a name in a directory, which must not have it yet.
+func (o *op) newName(dirIno vfs.Ino, name string) (*inode, place, error) {
+	dir, err := o.loadDir(dirIno)
+	if err != nil {
+		return nil, place{}, err
+	}
+	if err := checkName(name); err != nil {
+		return nil, place{}, err
+	}
+	if name == "." || name == ".." {
+		return nil, place{}, syscall.EEXIST
+	}
+	p, err := o.locate(dir, name)
+	switch {
+	case err != nil:
+	case dir.isGone():
+		err = syscall.ENOENT
+	case p.found && !p.white:
+		err = syscall.EEXIST
+	case vfs.Flags(dir.Flags)&immutable != 0:
+		err = syscall.EPERM
+	}
+	return dir, p, err
+}
+
 // checkName says what is wrong with a name that is to be made.
 func checkName(name string) error {
 	switch {
@@ -30,11 +55,12 @@ func checkName(name string) error {
 	return nil
 }
 
-// loadDir loads a directory that names are to be looked up in.
+// loadDir loads a directory that names are to be looked up in. One that was
+// removed is empty: see isGone.
 func (o *op) loadDir(ino vfs.Ino) (*inode, error) {
 	if or := o.w.orphans[uint64(ino)]; or != nil {
 		if or.in.mode().IsDir() {
-			return nil, syscall.ENOENT
+			return &or.in, nil
 		}
 		return nil, syscall.ENOTDIR
 	}
@@ -45,8 +71,15 @@ func (o *op) loadDir(ino vfs.Ino) (*inode, error) {
 	return in, o.f.checkDir(in)
 }
 
+// isGone reports whether a directory was removed, and is only here because it
+// is pinned.
+func (in *inode) isGone() bool { return in.Nlink == 0 }
+
 // locate finds a name, or room for it.
 func (o *op) locate(dir *inode, name string) (place, error) {
+	if dir.isGone() {
+		return place{found: name == ".", entry: entry{ino: uint32(dir.num)}}, nil
+	}
 	need := units(len(name))
 	if dir.size >= indexFrom {
 		if ix := o.f.index.get(o.ctx, o.f, dir); ix != nil {

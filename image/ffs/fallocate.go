@@ -2,6 +2,7 @@ package ffs
 
 import (
 	"context"
+	"math"
 	"syscall"
 
 	"github.com/resflash/resflash/image/vfs"
@@ -13,23 +14,14 @@ const fallocateStep = 1 << 30
 
 // Fallocate implements [vfs.Fallocater]. FFS has no space that is reserved but
 // not written: what is reserved is filled with zeros. Nor has it any behind the
-// end of a file, so that to reserve there without making the file longer is
-// EOPNOTSUPP.
+// end of a file: what is asked for there with AllocKeepSize is not kept.
 func (w *Writer) Fallocate(ctx context.Context, ino vfs.Ino, mode vfs.AllocMode, off, n int64) error {
-	switch mode {
-	case 0, vfs.AllocKeepSize, vfs.AllocPunchHole | vfs.AllocKeepSize, vfs.AllocZeroRange, vfs.AllocZeroRange | vfs.AllocKeepSize:
-	default:
-		return syscall.EOPNOTSUPP
-	}
-	if off < 0 || n <= 0 {
-		return syscall.EINVAL
-	}
-	for n > 0 {
-		step := min(n, fallocateStep)
-		if mode&vfs.AllocPunchHole != 0 {
-			step = n
+	for first := true; first || n > 0; first = false {
+		step := n
+		if mode&vfs.AllocPunchHole == 0 {
+			step = min(n, fallocateStep)
 		}
-		err := w.do(ctx, func(o *op) error { return o.fallocate(ino, mode, off, step, off+min(n, 1<<62-off)) })
+		err := w.do(ctx, func(o *op) error { return o.fallocate(ino, mode, off, step, n) })
 		if err != nil {
 			return err
 		}
@@ -38,8 +30,8 @@ func (w *Writer) Fallocate(ctx context.Context, ino vfs.Ino, mode vfs.AllocMode,
 	return nil
 }
 
-// fallocate does n bytes at off of a call whose range ends at end.
-func (o *op) fallocate(ino vfs.Ino, mode vfs.AllocMode, off, n, end int64) error {
+// fallocate does the first step bytes of the n at off.
+func (o *op) fallocate(ino vfs.Ino, mode vfs.AllocMode, off, step, n int64) error {
 	or := o.w.orphans[uint64(ino)]
 	var in *inode
 	var err error
@@ -48,38 +40,36 @@ func (o *op) fallocate(ino vfs.Ino, mode vfs.AllocMode, off, n, end int64) error
 	} else if in, err = o.load(ino); err != nil {
 		return err
 	}
-	flags := vfs.Flags(in.Flags)
+	keep, punch, zero := mode&vfs.AllocKeepSize != 0, mode&vfs.AllocPunchHole != 0, mode&vfs.AllocZeroRange != 0
 	switch {
 	case in.mode().IsDir():
 		return syscall.EISDIR
 	case !in.mode().IsRegular():
 		return syscall.ENODEV
-	case flags&immutable != 0 || flags&appendOnly != 0 && mode&^vfs.AllocKeepSize != 0:
-		return syscall.EPERM
-	case end > o.w.super.maxFile:
-		return syscall.EFBIG
-	case mode == vfs.AllocKeepSize && end > in.size:
+	case off < 0 || n <= 0:
+		return syscall.EINVAL
+	case mode&^(vfs.AllocKeepSize|vfs.AllocPunchHole|vfs.AllocZeroRange) != 0, punch && zero, punch && !keep:
 		return syscall.EOPNOTSUPP
+	case vfs.Flags(in.Flags)&(immutable|appendOnly) != 0:
+		return syscall.EPERM
+	case n > math.MaxInt64-off, !keep && off+n > o.w.super.maxFile:
+		return syscall.EFBIG
 	}
-	stop := off + n
-	if mode&vfs.AllocKeepSize != 0 {
-		if stop = min(stop, in.size); stop <= off {
-			return nil
-		}
+	end := off + step
+	if keep {
+		end = min(end, in.size)
 	}
-	grows := stop > in.size
 	switch {
+	case off >= end:
 	case or != nil:
-		err = o.fallocateOrphan(or, mode, off, stop)
-	case mode&vfs.AllocPunchHole != 0:
-		err = o.punch(in, off, stop)
-	case mode&vfs.AllocZeroRange != 0:
-		err = o.fill(in, off, stop, true)
+		err = o.fallocateOrphan(or, mode, off, end)
+	case punch:
+		err = o.punch(in, off, end)
 	default:
-		err = o.fill(in, off, stop, false)
+		err = o.fill(in, off, end, zero)
 	}
 	if err == nil {
-		o.touch(in, grows || mode&^vfs.AllocKeepSize != 0)
+		o.touch(in, true)
 	}
 	return err
 }

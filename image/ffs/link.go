@@ -23,29 +23,22 @@ func (w *Writer) Link(ctx context.Context, ino, dir vfs.Ino, name string) (vfs.A
 }
 
 func (o *op) link(ino, dirIno vfs.Ino, name string) (*inode, error) {
-	if o.w.orphans[uint64(ino)] != nil {
-		return nil, syscall.ENOENT
-	}
-	in, err := o.load(ino)
-	if err != nil {
+	var in *inode
+	var err error
+	if or := o.w.orphans[uint64(ino)]; or != nil {
+		in = &or.in
+	} else if in, err = o.load(ino); err != nil {
 		return nil, err
 	}
-	dir, err := o.loadDir(dirIno)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkName(name); err != nil {
-		return nil, err
-	}
-	p, err := o.locate(dir, name)
+	dir, p, err := o.newName(dirIno, name)
 	switch {
 	case err != nil:
 		return nil, err
-	case p.found && !p.white:
-		return nil, syscall.EEXIST
 	case in.mode().IsDir():
 		return nil, syscall.EPERM
-	case vfs.Flags(in.Flags)&(immutable|appendOnly) != 0 || vfs.Flags(dir.Flags)&immutable != 0:
+	case in.Nlink == 0:
+		return nil, syscall.ENOENT
+	case vfs.Flags(in.Flags)&(immutable|appendOnly) != 0:
 		return nil, syscall.EPERM
 	case in.Nlink >= maxLinks:
 		return nil, syscall.EMLINK
@@ -66,6 +59,9 @@ func (o *op) named(dir *inode, name string) (*inode, place, error) {
 		return nil, p, err
 	case name == "" || !p.found || p.white:
 		return nil, p, syscall.ENOENT
+	}
+	if uint64(p.entry.ino) == dir.num {
+		return dir, p, nil
 	}
 	in, err := o.load(vfs.Ino(p.entry.ino))
 	if err == syscall.ENOENT {
@@ -180,15 +176,15 @@ func (w *Writer) Rmdir(ctx context.Context, dir vfs.Ino, name string) error {
 		if err := o.f.checkDir(in); err != nil {
 			return err
 		}
+		if err := mayRemove(d, in); err != nil {
+			return err
+		}
 		empty, err := o.isEmpty(in)
 		if err != nil {
 			return err
 		}
 		if !empty {
 			return syscall.ENOTEMPTY
-		}
-		if err := mayRemove(d, in); err != nil {
-			return err
 		}
 		if err := o.removeName(d, p.entry.off); err != nil {
 			return err

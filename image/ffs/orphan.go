@@ -2,7 +2,6 @@ package ffs
 
 import (
 	"context"
-	"io"
 	"syscall"
 
 	"github.com/resflash/resflash/image/ffs/ondisk"
@@ -178,35 +177,33 @@ func (r orphanReader) ReadAt(p []byte, off int64) (int, error) {
 	return r.o.w.readOrphan(r.o.ctx, r.or, p, off)
 }
 
-var _ io.ReaderAt = orphanReader{}
+func (r orphanReader) SeekData(off int64) (int64, error) {
+	at, err := r.o.f.seekIn(r.o.ctx, &r.or.in, off, false)
+	if err == syscall.ENXIO {
+		return r.or.in.size, nil
+	}
+	return at, err
+}
+
+func (r orphanReader) SeekHole(off int64) (int64, error) {
+	return r.o.f.seekIn(r.o.ctx, &r.or.in, off, true)
+}
 
 func (o *op) writeOrphan(or *orphan, p []byte, off int64) (int, error) {
 	if err := or.isFile(); err != nil {
 		return 0, err
 	}
-	flags := vfs.Flags(or.in.Flags)
-	switch {
-	case flags&immutable != 0 || flags&appendOnly != 0 && off != or.in.size:
-		return 0, syscall.EPERM
-	case off < 0:
-		return 0, syscall.EINVAL
-	case len(p) == 0:
-		return 0, nil
-	case off >= o.w.super.maxFile:
-		return 0, syscall.EFBIG
+	if err := o.w.mayWrite(&or.in, p, off); err != nil || len(p) == 0 {
+		return 0, err
 	}
 	if err := o.spoolOrphan(or); err != nil {
 		return 0, err
 	}
-	q := p[:min(int64(len(p)), o.w.super.maxFile-off)]
-	n, err := or.spool.WriteAt(q, off)
+	n, err := or.spool.WriteAt(p, off)
 	if n > 0 {
 		o.touch(&or.in, true)
 		or.in.size = max(or.in.size, off+int64(n))
 		or.in.Blocks = uint64(or.spool.Blocks())
-	}
-	if err == nil && n < len(p) {
-		err = syscall.EFBIG
 	}
 	return n, err
 }

@@ -39,6 +39,9 @@ func (o *op) rename(oldIno vfs.Ino, oldName string, newIno vfs.Ino, newName stri
 	if err := checkName(newName); err != nil {
 		return err
 	}
+	if to.isGone() {
+		return syscall.ENOENT
+	}
 	at, err := o.locate(to, newName)
 	if err != nil {
 		return err
@@ -52,20 +55,33 @@ func (o *op) rename(oldIno vfs.Ino, oldName string, newIno vfs.Ino, newName stri
 	case taken && uint64(at.entry.ino) == in.num:
 		return nil // two names of one file
 	}
-	if err := mayRemove(from, in); err != nil {
-		return err
-	}
-	if vfs.Flags(to.Flags)&immutable != 0 {
-		return syscall.EPERM
-	}
 	if err := o.notBelow(in, to); err != nil {
 		return err
 	}
 	if !taken {
-		return o.moveName(in, from, p, oldName, to, newName)
+		if err := mayRemove(from, in); err != nil {
+			return err
+		}
+		if vfs.Flags(to.Flags)&immutable != 0 {
+			return syscall.EPERM
+		}
+		return o.moveName(in, from, p, to, newName)
 	}
 	target, _, err := o.named(to, newName)
+	switch {
+	case err != nil:
+		return err
+	case flags == vfs.RenameExchange:
+		err = o.notBelow(target, from)
+	case target.mode().IsDir() && !in.mode().IsDir():
+		err = syscall.EISDIR
+	case in.mode().IsDir() && !target.mode().IsDir():
+		err = syscall.ENOTDIR
+	}
 	if err != nil {
+		return err
+	}
+	if err := mayRemove(from, in); err != nil {
 		return err
 	}
 	if err := mayRemove(to, target); err != nil {
@@ -103,7 +119,7 @@ func (o *op) notBelow(in, dir *inode) error {
 }
 
 // moveName gives a file a name that is free in place of the one that it has.
-func (o *op) moveName(in, from *inode, p place, oldName string, to *inode, newName string) error {
+func (o *op) moveName(in, from *inode, p place, to *inode, newName string) error {
 	if err := o.removeName(from, p.entry.off); err != nil {
 		return err
 	}
@@ -148,12 +164,6 @@ func (o *op) setParent(in *inode, from, to uint64) error {
 
 // replace gives a file a name that another one loses.
 func (o *op) replace(in, from *inode, p place, target, to *inode, at place) error {
-	switch {
-	case target.mode().IsDir() && !in.mode().IsDir():
-		return syscall.EISDIR
-	case in.mode().IsDir() && !target.mode().IsDir():
-		return syscall.ENOTDIR
-	}
 	if target.mode().IsDir() {
 		if err := o.f.checkDir(target); err != nil {
 			return err
@@ -188,9 +198,6 @@ func (o *op) replace(in, from *inode, p place, target, to *inode, at place) erro
 
 // exchange swaps two files.
 func (o *op) exchange(in, from *inode, p place, target, to *inode, at place) error {
-	if err := o.notBelow(target, from); err != nil {
-		return err
-	}
 	if err := o.setEntry(to, at.entry.off, in.num, uint8(in.mode().Type()>>12)); err != nil {
 		return err
 	}

@@ -33,9 +33,18 @@ func (o *op) setattr(in *inode, or *orphan, set *vfs.SetAttr) error {
 	if *set == (vfs.SetAttr{}) {
 		return nil
 	}
+	if set.Size != nil {
+		switch {
+		case in.mode().IsDir():
+			return syscall.EISDIR
+		case !in.mode().IsRegular() || *set.Size < 0:
+			return syscall.EINVAL
+		}
+	}
+	// Flags may be taken away in the same call, or set by it.
 	flags := vfs.Flags(in.Flags)
-	if set.Flags != nil {
-		flags &= *set.Flags // those that stay
+	if set.Flags != nil && *set.Flags&(immutable|appendOnly) == 0 {
+		flags = 0
 	}
 	if *set != (vfs.SetAttr{Flags: set.Flags}) && flags&(immutable|appendOnly) != 0 {
 		return syscall.EPERM
@@ -72,10 +81,6 @@ func (o *op) setattr(in *inode, or *orphan, set *vfs.SetAttr) error {
 
 func (o *op) setSize(in *inode, or *orphan, size int64) error {
 	switch {
-	case in.mode().IsDir():
-		return syscall.EISDIR
-	case !in.mode().IsRegular() || size < 0:
-		return syscall.EINVAL
 	case size > o.w.super.maxFile:
 		return syscall.EFBIG
 	case or != nil:

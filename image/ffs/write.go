@@ -23,23 +23,10 @@ func (w *Writer) WriteAt(ctx context.Context, ino vfs.Ino, p []byte, off int64) 
 		if err != nil {
 			return err
 		}
-		if flags := vfs.Flags(in.Flags); flags&immutable != 0 || flags&appendOnly != 0 && off != in.size {
-			return syscall.EPERM
+		if err := w.mayWrite(in, p[done:], off+int64(done)); err != nil {
+			return err
 		}
-		if off < 0 {
-			return syscall.EINVAL
-		}
-		if len(p) == 0 {
-			return nil
-		}
-		if off >= w.super.maxFile {
-			return syscall.EFBIG
-		}
-		q := p
-		if int64(len(q)) > w.super.maxFile-off {
-			q = q[:w.super.maxFile-off]
-		}
-		n, err := o.write(in, q[done:], off+int64(done))
+		n, err := o.write(in, p[done:], off+int64(done))
 		if n > 0 {
 			o.touch(in, true)
 			if ferr := o.finishPart(); ferr != nil {
@@ -47,12 +34,23 @@ func (w *Writer) WriteAt(ctx context.Context, ino vfs.Ino, p []byte, off int64) 
 			}
 			done += n
 		}
-		if err == nil && len(q) < len(p) {
-			err = syscall.EFBIG
-		}
 		return err
 	})
 	return done, err
+}
+
+// mayWrite says whether p may be written at off.
+func (w *Writer) mayWrite(in *inode, p []byte, off int64) error {
+	flags := vfs.Flags(in.Flags)
+	switch {
+	case off < 0:
+		return syscall.EINVAL
+	case flags&immutable != 0 || flags&appendOnly != 0 && off != in.size:
+		return syscall.EPERM
+	case int64(len(p)) > w.super.maxFile-off:
+		return syscall.EFBIG
+	}
+	return nil
 }
 
 // finishPart makes what an operation has done so far irrevocable, before it

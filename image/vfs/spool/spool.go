@@ -61,14 +61,19 @@ func (s *File) Blocks() int64 {
 	return (st.Size() + 511) / 512
 }
 
-// Zero writes zeros to the n bytes at off, within the file.
+// Zero makes zeros of the n bytes at off, as far as they lie within the file.
 func (s *File) Zero(off, n int64) error {
 	size, err := s.Size()
-	if err != nil {
+	if err != nil || off >= size || n <= 0 {
 		return err
 	}
-	zeros := make([]byte, min(max(n, 0), 64<<10))
-	for end := min(off+n, size); off < end; {
+	n = min(n, size-off)
+	const keepSize, punchHole = 1, 2 // FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE
+	if syscall.Fallocate(int(s.f.Fd()), keepSize|punchHole, off, n) == nil {
+		return nil
+	}
+	zeros := make([]byte, min(n, 64<<10))
+	for end := off + n; off < end; {
 		k, err := s.f.WriteAt(zeros[:min(int64(len(zeros)), end-off)], off)
 		if err != nil {
 			return err
@@ -78,36 +83,46 @@ func (s *File) Zero(off, n int64) error {
 	return nil
 }
 
-// Fill copies what read gives for the bytes from 0 to size, leaving holes where
-// a piece is all zeros.
-func (s *File) Fill(read io.ReaderAt, size int64) error {
+// A Source is what a file held before.
+type Source interface {
+	io.ReaderAt
+	// SeekData returns where the next data is from off on, or size if there is
+	// none, and SeekHole where they end.
+	SeekData(off int64) (int64, error)
+	SeekHole(off int64) (int64, error)
+}
+
+// Fill copies the size bytes of a file, holes as holes.
+func (s *File) Fill(from Source, size int64) error {
 	buf := make([]byte, 256<<10)
 	for off := int64(0); off < size; {
-		p := buf[:min(int64(len(buf)), size-off)]
-		n, err := read.ReadAt(p, off)
-		if n < len(p) {
-			if err == nil || errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
+		data, err := from.SeekData(off)
+		if err != nil {
 			return err
 		}
-		if !isZero(p) {
+		if data >= size {
+			break
+		}
+		end, err := from.SeekHole(data)
+		if err != nil {
+			return err
+		}
+		for off = data; off < end; {
+			p := buf[:min(int64(len(buf)), end-off)]
+			n, err := from.ReadAt(p, off)
+			if n < len(p) {
+				if err == nil || errors.Is(err, io.EOF) {
+					err = io.ErrUnexpectedEOF
+				}
+				return err
+			}
 			if _, err := s.f.WriteAt(p, off); err != nil {
 				return err
 			}
+			off += int64(len(p))
 		}
-		off += int64(len(p))
 	}
 	return s.f.Truncate(size)
-}
-
-func isZero(p []byte) bool {
-	for _, b := range p {
-		if b != 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // Close gives the space back.
