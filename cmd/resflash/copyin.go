@@ -79,8 +79,11 @@ func (j *copying) one(ctx context.Context, src source, into target, isDir bool) 
 			return at.error(err)
 		}
 	}
-	if at.attr != nil && at.attr.Mode.IsDir() && !src.dir {
+	switch {
+	case at.attr != nil && at.attr.Mode.IsDir() && !src.dir:
 		return at.error(syscall.EISDIR)
+	case at.attr == nil && at.slash() && !src.dir:
+		return at.error(syscall.ENOTDIR)
 	}
 	if src.stream != nil {
 		defer src.stream.Close()

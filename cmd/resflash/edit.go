@@ -363,6 +363,24 @@ func (e *editor) need(ctx context.Context, text string, follow bool) (target, er
 	return at, err
 }
 
+// name finds the place that text names and nothing else: to be taken away. A
+// slash behind a symbolic link would mean where it leads.
+func (e *editor) name(ctx context.Context, text string) (target, error) {
+	at, err := e.target(ctx, text, false)
+	if err != nil || at.attr == nil || !at.slash() || at.name == "" {
+		return at, err
+	}
+	link, err := at.vol.Tree.ResolveLink(ctx, strings.TrimRight(at.path, "/"))
+	if err == nil && link.Mode.IsSymlink() {
+		err = syscall.ENOTDIR
+	}
+	return at, at.error(err)
+}
+
+// slash reports whether the address says by a slash at its end that it is
+// about a directory.
+func (at target) slash() bool { return strings.HasSuffix(at.path, "/") }
+
 // error puts the address in front of what is wrong at a place.
 func (at target) error(err error) error {
 	if err == nil {

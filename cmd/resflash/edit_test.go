@@ -282,3 +282,71 @@ func TestEditOfOneVolume(t *testing.T) {
 	assert.Equal(t, exitNotImage, code)
 	assert.Contains(t, stderr, "volume e: empty")
 }
+
+// Slashes at the end mean directories, as for the commands of the host.
+func TestSlashesAtTheEnd(t *testing.T) {
+	newFS(t)
+	works(t, "ln", "-s", "dir", "new.fs:/link")
+	require.NoError(t, os.MkdirAll("tree/sub", 0o755))
+	before := works(t, "find", "new.fs:/")
+	for args, want := range map[string]string{
+		"rm -r new.fs:/link/":               "not a directory",
+		"mv new.fs:/link/ new.fs:/other":    "not a directory",
+		"mv new.fs:/two new.fs:/none/":      "not a directory",
+		"mv host new.fs:/none/":             "not a directory",
+		"cp host new.fs:/none/":             "no such directory",
+		"cp -r host new.fs:/none/":          "not a directory",
+		"touch new.fs:/none/":               "is a directory",
+		"write new.fs:/none/":               "is a directory",
+		"ln new.fs:/two new.fs:/none/":      "no such file or directory",
+		"ln -s x new.fs:/none/":             "is a directory",
+		"rm new.fs:/two/":                   "not a directory",
+		"rm -r new.fs:/dir/.":               "will not remove",
+		"rm -r new.fs:/dir/../dir/..":       "will not remove",
+		"chmod 0700 new.fs:/two/":           "not a directory",
+		"write new.fs:relative":             "no volume \"relative\"",
+		"write new.fs:no/such/volume":       "a path must begin with a slash",
+		"write new.fs":                      "which file? write new.fs:/path",
+		"write none.fs:/x":                  "none.fs: no such file or directory",
+		"cp host new.fs:/dir/../../../two/": "not a directory",
+	} {
+		_, stderr, code := resflash(strings.Fields(args)...)
+		assert.NotEqual(t, 0, code, args)
+		assert.Contains(t, stderr, want, args)
+	}
+	assert.Equal(t, before, works(t, "find", "new.fs:/"))
+	works(t, "mkdir", "new.fs:/made/")
+	works(t, "cp", "-r", "tree/", "new.fs:/")
+	works(t, "cp", "-r", "tree/", "new.fs:/copy/")
+	works(t, "mv", "new.fs:/made/", "new.fs:/moved/")
+	works(t, "rm", "-r", "new.fs:/dir/")
+	assert.Equal(t, "/\n/copy\n/copy/sub\n/link\n/moved\n/tree\n/tree/sub\n/two\n", works(t, "find", "new.fs:/"))
+	clean(t, "new.fs")
+}
+
+// A link of the image is followed inside it and never outside.
+func TestEditsStayInside(t *testing.T) {
+	newFS(t)
+	outside := t.TempDir()
+	works(t, "ln", "-s", outside, "new.fs:/absolute")
+	works(t, "ln", "-s", "../../../../../.."+outside, "new.fs:/relative")
+	works(t, "ln", "-s", "../../../../../../two", "new.fs:/dir/up")
+	for _, link := range []string{"absolute", "relative"} {
+		_, stderr, code := resflashWith("x", "write", "new.fs:/"+link+"/file")
+		assert.Equal(t, exitNotFound, code, stderr)
+		_, stderr, code = resflash("cp", "host", "new.fs:/"+link+"/file")
+		assert.Equal(t, exitNotFound, code, stderr)
+	}
+	writes(t, "through\n", "new.fs:/dir/up")
+	assert.Equal(t, "through\n", works(t, "cat", "new.fs:/two"))
+	// A link to nothing: the file is made where it leads.
+	works(t, "ln", "-s", "dir/made", "new.fs:/later")
+	writes(t, "later\n", "new.fs:/later")
+	assert.Equal(t, "later\n", works(t, "cat", "new.fs:/dir/made"))
+	works(t, "ln", "-s", "loop", "new.fs:/loop")
+	_, stderr, code := resflash("touch", "new.fs:/loop")
+	assert.Equal(t, exitFailure, code)
+	assert.Contains(t, stderr, "too many levels of symbolic links")
+	assert.Empty(t, names(t, outside))
+	clean(t, "new.fs")
+}

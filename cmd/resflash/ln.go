@@ -88,6 +88,8 @@ func (c *lnCmd) one(ctx context.Context, e *editor, text string, at target) erro
 		return &exitError{exitUsage, "ln -s links to directories", file.error(syscall.EISDIR)}
 	case at.attr != nil && at.attr.Ino == file.attr.Ino:
 		return nil
+	case at.attr == nil && at.slash():
+		return at.error(syscall.ENOENT)
 	}
 	if err := c.replace(ctx, e, at); err != nil {
 		return err

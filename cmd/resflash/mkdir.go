@@ -89,8 +89,11 @@ func (e *editor) parents(ctx context.Context, a address, owner string) error {
 // create makes the file of a target, which must not be there yet. owner is as
 // the user wrote it.
 func (e *editor) create(ctx context.Context, at target, owner string, node vfs.NewNode) (vfs.Attr, error) {
-	if at.attr != nil {
+	switch {
+	case at.attr != nil:
 		return vfs.Attr{}, at.error(syscall.EEXIST)
+	case at.slash() && !node.Mode.IsDir():
+		return vfs.Attr{}, at.error(syscall.EISDIR)
 	}
 	var err error
 	if node.UID, node.GID, err = e.ownerOf(ctx, at, owner); err != nil {

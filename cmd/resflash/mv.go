@@ -124,11 +124,13 @@ func (c *mvCmd) moveIn(ctx context.Context, e *editor, job *copying, text string
 
 // original finds a file of an image that is to be moved.
 func (c *mvCmd) original(ctx context.Context, e *editor, text string) (target, error) {
-	from, err := e.need(ctx, text, false)
-	if err != nil {
+	from, err := e.name(ctx, text)
+	switch {
+	case err != nil:
 		return from, err
-	}
-	if from.name == "" {
+	case from.attr == nil:
+		return from, from.error(syscall.ENOENT)
+	case from.name == "":
 		return from, usageError("", fmt.Errorf("%s: the root directory cannot be moved", text))
 	}
 	return from, nil
@@ -136,8 +138,11 @@ func (c *mvCmd) original(ctx context.Context, e *editor, text string) (target, e
 
 // rename moves a file within its volume.
 func (c *mvCmd) rename(ctx context.Context, e *editor, from, at target) error {
-	if at.name == "" {
+	switch {
+	case at.name == "":
 		return at.error(syscall.EBUSY)
+	case at.slash() && !from.attr.Mode.IsDir():
+		return at.error(syscall.ENOTDIR)
 	}
 	if at.attr != nil && at.attr.Ino == from.attr.Ino && from.real != at.real && !from.attr.Mode.IsDir() {
 		return e.removeOne(ctx, from) // two names of one file: rename(2) would leave both
@@ -155,6 +160,8 @@ func (c *mvCmd) rename(ctx context.Context, e *editor, from, at target) error {
 // clear refuses to replace what rename(2) would not replace.
 func (c *mvCmd) clear(ctx context.Context, at target, dir bool) error {
 	switch {
+	case at.attr == nil && at.slash() && !dir:
+		return at.error(syscall.ENOTDIR)
 	case at.attr == nil:
 		return nil
 	case at.attr.Mode.IsDir() && !dir:

@@ -41,7 +41,7 @@ func (c *rmCmd) Run(ctx context.Context, w *world) error {
 }
 
 func (c *rmCmd) one(ctx context.Context, e *editor, text string) error {
-	at, err := e.target(ctx, text, false)
+	at, err := e.name(ctx, text)
 	missing := at.attr == nil && (err == nil || errors.Is(err, syscall.ENOENT) && at.vol != nil)
 	switch {
 	case missing && c.Force:
