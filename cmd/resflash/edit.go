@@ -386,6 +386,12 @@ func (at target) error(err error) error {
 	if err == nil {
 		return nil
 	}
+	var host *fs.PathError
+	if errors.As(err, &host) && (host.Op == "write" || host.Op == "fallocate") {
+		// The image, or its journal, could not be written: it is no file of it
+		// that has no room.
+		return &exitError{exitHost, "", fmt.Errorf("%s: %w", at.text, err)}
+	}
 	err = addressError(at.address, err)
 	switch {
 	case errors.Is(err, syscall.EPERM):

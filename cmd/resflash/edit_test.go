@@ -5,11 +5,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -349,4 +351,19 @@ func TestEditsStayInside(t *testing.T) {
 	assert.Contains(t, stderr, "too many levels of symbolic links")
 	assert.Empty(t, names(t, outside))
 	clean(t, "new.fs")
+}
+
+// No room on the host is another matter than no room in the image.
+func TestWhoHasNoRoom(t *testing.T) {
+	newFS(t)
+	require.NoError(t, os.WriteFile("big", make([]byte, 12<<20), 0o644))
+	_, stderr, code := resflash("cp", "big", "new.fs:/")
+	assert.Equal(t, exitFull, code)
+	assert.Equal(t, "resflash: new.fs:/big: copy of big: no space left on device: volume whole is full\nresflash: new.fs: nothing was changed\n", stderr)
+	at := target{address: address{text: "new.fs:/two"}}
+	host := fmt.Errorf("fragment 7: %w", &os.PathError{Op: "write", Path: "new.fs", Err: syscall.ENOSPC})
+	err := at.error(host)
+	assert.Equal(t, exitHost, exitCode(err))
+	assert.EqualError(t, err, "new.fs:/two: fragment 7: write new.fs: no space left on device")
+	assert.NoError(t, at.error(nil))
 }
