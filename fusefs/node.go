@@ -82,15 +82,18 @@ func newRaw(vols []Volume, opt Options) (*raw, error) {
 		if size := vol.FS.Info().BlockSize; size >= 512 && size <= 1<<20 && size&(size-1) == 0 {
 			v.blksize = uint32(size)
 		}
-		v.xattrs, _ = vol.FS.(vfs.Xattrer)
 		v.holes, _ = vol.FS.(vfs.HoleSeeker)
 		if fsys, ok := vol.FS.(vfs.WritableFS); ok && !opt.ReadOnly && !vol.ReadOnly {
 			v.w = newWriter(fsys)
 			r.writable = true
+			if v.w.xattrs != nil {
+				v.xattrs = v.w.xattrs
+			}
 		} else {
 			// What is written to cannot be spliced: it may change in between,
 			// and what has not been committed may lie elsewhere.
 			v.mapper, _ = vol.FS.(vfs.Mapper)
+			v.xattrs, _ = vol.FS.(vfs.Xattrer)
 			v.file, _ = vol.Device.(blockio.FileBacked)
 		}
 		v.above = v.stIno(v.root)

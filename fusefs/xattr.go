@@ -11,9 +11,13 @@ import (
 	"github.com/resflash/resflash/image/vfs"
 )
 
+// A volume that is written to has extended attributes only if they can be
+// written as well. Otherwise those that are there can be seen when it is mounted
+// for reading.
+
 // anyXattrs reports whether a volume of the mount has extended attributes.
 // Where none has, ENOSYS tells the kernel to stop asking: ls(1) and cp(1) ask
-// for every file.
+// for every file, and the kernel itself before it writes to one.
 func (r *raw) anyXattrs() bool {
 	for _, v := range r.volumes {
 		if v.xattrs != nil {
