@@ -19,6 +19,11 @@ func (w *Writer) Statfs(context.Context) (vfs.Statfs, error) {
 	defer w.mu.RUnlock()
 	s := w.FS.stat
 	free := clamp(w.total.FreeBlocks, w.geo.frags)*w.geo.frag + w.total.FreeFrags
+	for _, or := range w.orphans { // free on the medium, and still in use
+		for _, r := range or.runs {
+			free -= r.n
+		}
+	}
 	free = clamp(free, int64(s.Blocks))
 	s.Free = uint64(free)
 	s.Avail = uint64(max(free-w.reserved(), 0))
@@ -63,8 +68,7 @@ func (w *Writer) Lookup(ctx context.Context, dir vfs.Ino, name string) (vfs.Attr
 const dirBatch = 128
 
 // ReadDir implements [vfs.FS]. The directory may be changed between two
-// entries: what is there from beginning to end is seen once, unless it had to
-// move inside its chunk of 512 bytes to make room for a new name.
+// entries: what is there from beginning to end is seen once.
 func (w *Writer) ReadDir(ctx context.Context, dir vfs.Ino, cookie uint64) iter.Seq2[vfs.DirEntry, error] {
 	return func(yield func(vfs.DirEntry, error) bool) {
 		batch := make([]vfs.DirEntry, 0, dirBatch)
@@ -97,10 +101,12 @@ func (w *Writer) readBatch(ctx context.Context, dir vfs.Ino, cookie uint64, batc
 		}
 		return batch, nil
 	}
-	for e, err := range w.FS.ReadDir(ctx, dir, cookie) {
+	off, upper := w.moves.seek(uint64(dir), cookie)
+	for e, err := range w.FS.ReadDir(ctx, dir, off) {
 		if err != nil {
 			return batch, err
 		}
+		e.Next |= upper
 		if batch = append(batch, e); len(batch) == cap(batch) {
 			break
 		}
