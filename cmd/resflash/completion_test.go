@@ -24,8 +24,9 @@ func complete(t *testing.T, words ...string) []string {
 }
 
 func TestBashCompletion(t *testing.T) {
-	assert.Subset(t, complete(t, ""), []string{"inspect", "ls", "cat", "mount", "umount", "completion", "version"})
+	assert.Subset(t, complete(t, ""), []string{"inspect", "ls", "cat", "mount", "umount", "mkfs", "check", "chflags", "write", "completion", "version"})
 	assert.Equal(t, []string{"mount"}, complete(t, "mo"))
+	assert.Equal(t, []string{"--dry-run"}, complete(t, "chmod", "--dr"))
 	assert.Equal(t, []string{"--foreground"}, complete(t, "mount", "--fo"))
 	assert.Subset(t, complete(t, "ls", "-"), []string{"-l", "--long", "--json", "--quiet"})
 	assert.Equal(t, []string{"bash"}, complete(t, "completion", "b"))

@@ -1,10 +1,11 @@
-// Command resflash looks into disk images and copies out of them, without root,
-// loop devices or a kernel that knows the file system.
+// Command resflash looks into disk images, changes, mounts, makes and checks the
+// file systems in them, without root, loop devices or a kernel that knows them.
 //
 // This package is glue: cli.go has the grammar, each verb is a struct with a Run
 // method in a file of its own, address.go says how IMAGE:VOLUME:/path is read,
-// exit.go what the exit codes mean. What the verbs do is in the libraries below
-// image, image/export and fusefs. Tests call run in-process.
+// exit.go what the exit codes mean, and edit.go makes one transaction of what a
+// verb changes. What the verbs do is in the libraries below image, in
+// image/export, image/populate and fusefs. Tests call run in-process.
 package main
 
 import (

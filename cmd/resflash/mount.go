@@ -136,7 +136,7 @@ func commitFailed(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("the last changes are lost; the image is as of the commit before: %w", err)
+	return fmt.Errorf("the last changes are lost: %w", err)
 }
 
 // mounting is the work of making a mount.

@@ -108,9 +108,10 @@ func (r mountReport) err() error {
 }
 
 // A process that serves a mount holds a socket that is named after the mount's
-// device number. umount connects to it before it unmounts, gets the report
-// when the mount has ended, and the end of the connection when the process has
-// let go of the image.
+// device number. umount connects to it before it unmounts, and waits to be
+// greeted, lest the socket goes away under it. Then it gets the report when the
+// mount has ended, and the end of the connection when the process has let go of
+// the image.
 func endSocket(device string) *net.UnixAddr {
 	return &net.UnixAddr{Net: "unix", Name: "@resflash-mount-" + device}
 }
@@ -148,13 +149,25 @@ func listenForEnd(dir string) *endListener {
 	return e
 }
 
-// reportTimeout is how long someone who waits may take to read the report.
-const reportTimeout = 5 * time.Second
+// greeting is white space before the JSON of the report.
+const greeting = "\n"
+
+// How long someone who waits may take to read, and how long umount waits for
+// the greeting of a process that may be stuck.
+const (
+	reportTimeout   = 5 * time.Second
+	greetingTimeout = 5 * time.Second
+)
 
 func (e *endListener) add(c *net.UnixConn) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed || !trusted(c) {
+		c.Close()
+		return
+	}
+	c.SetWriteDeadline(time.Now().Add(reportTimeout))
+	if _, err := io.WriteString(c, greeting); err != nil {
 		c.Close()
 		return
 	}
@@ -222,10 +235,12 @@ func awaitEnd(m hostMount) endWaiter {
 	if err != nil {
 		return endWaiter{}
 	}
-	if !trusted(c) {
+	c.SetReadDeadline(time.Now().Add(greetingTimeout))
+	if _, err := io.ReadFull(c, make([]byte, len(greeting))); err != nil || !trusted(c) {
 		c.Close()
 		return endWaiter{}
 	}
+	c.SetReadDeadline(time.Time{})
 	return endWaiter{c}
 }
 
