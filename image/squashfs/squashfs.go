@@ -111,12 +111,9 @@ func Open(ctx context.Context, dev blockio.Device) (vfs.FS, error) {
 	if err := f.findRoot(ctx); err != nil {
 		return nil, err
 	}
-	f.info = vfs.Info{
-		Type:      "squashfs",
-		BlockSize: int(f.sb.BlockSize),
-		FragSize:  int(f.sb.BlockSize),
-		Features:  append([]string{f.sb.Compression.String()}, f.sb.Flags.Names()...),
-	}
+	f.info.Type = "squashfs"
+	f.info.BlockSize, f.info.FragSize = int(f.sb.BlockSize), int(f.sb.BlockSize)
+	f.info.Features = append([]string{f.sb.Compression.String()}, f.sb.Flags.Names()...)
 	return f, nil
 }
 
@@ -214,7 +211,8 @@ func (f *FS) findRoot(ctx context.Context) error {
 		ref, _, err := f.export(uint64(in.Number))
 		if err != nil || ref != f.sb.Root {
 			f.exported = false
-			return nil
+			f.info.StateNote = "the export table is damaged: inode numbers are not those on disk"
+			return ctx.Err()
 		}
 		f.root = vfs.Ino(in.Number)
 	}

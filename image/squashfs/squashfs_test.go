@@ -1,4 +1,4 @@
-package squashfs_test
+package squashfs
 
 import (
 	"context"
@@ -20,7 +20,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/resflash/resflash/image/blockio"
-	"github.com/resflash/resflash/image/squashfs"
 	"github.com/resflash/resflash/image/vfs"
 	"github.com/resflash/resflash/image/vfs/vfstest"
 	"github.com/resflash/resflash/integration/testtool"
@@ -330,10 +329,10 @@ func open(t testing.TB, img string) (vfs.FS, blockio.Device) {
 	dev, err := blockio.OpenFile(img)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, dev.Close()) })
-	ok, err := squashfs.Probe(dev)
+	ok, err := Probe(dev)
 	require.NoError(t, err)
 	require.True(t, ok, "the file system is recognised")
-	fsys, err := squashfs.Open(ctx, dev)
+	fsys, err := Open(ctx, dev)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, fsys.Close()) })
 	return fsys, dev
