@@ -1,20 +1,3 @@
-// Package blockio is the bottom of the house: byte ranges to read from.
-//
-// Everything above sees a [Device]: something with a size that can be read at
-// any offset by any number of goroutines at once. A device is a [File] (an
-// image file or a block device of the host), a [Section] of another device (a
-// partition), a [Memory] (tests) or a wrapper ([Faults]).
-//
-// Two more nouns live here. A [Cache] keeps a bounded amount of metadata in
-// memory and hands out immutable slices of it, so that a directory of fifty
-// thousand names is parsed without copying. A [Lock] is the advisory lock that
-// keeps two writers out of one image.
-//
-// What a device can do beyond reading is found by type assertion: [FileBacked]
-// (where the bytes lie in a host file, so that they can be spliced), and
-// [HoleSeeker] (which parts of a sparse image were never written).
-//
-// Nothing here knows what the bytes mean.
 package blockio
 
 import (

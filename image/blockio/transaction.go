@@ -15,7 +15,9 @@ import "context"
 // What was written by either is what ReadAt reads from then on.
 //
 // The rule for drivers: space that was in use in the last commit is not
-// allocated again before the next one, however free it is by now.
+// allocated again before the next one, however free it is by now. In an atomic
+// transaction, which has no next one, it may be, if contents are written there
+// with fresh false.
 type Transaction interface {
 	Writable
 
