@@ -58,7 +58,8 @@ func Open(data []byte, seed uint64) (*FFS, error) {
 
 // Kinds are the kinds of damage, by name.
 func Kinds() []string {
-	return []string{"bitmaps", "counts", "link counts", "duplicate blocks", "bad pointers", "torn directories", "superblock"}
+	return []string{"bitmaps", "counts", "link counts", "duplicate blocks", "bad pointers", "torn directories", "superblock",
+		"inodes", "group headers"}
 }
 
 // Do damages once: a few things of one kind.
@@ -79,6 +80,10 @@ func (f *FFS) Do(kind string) {
 			f.tear()
 		case "superblock":
 			f.superblock()
+		case "inodes":
+			f.inodeTable()
+		case "group headers":
+			f.groupHeader()
 		default:
 			panic("bug: no damage " + kind)
 		}
@@ -364,5 +369,52 @@ func (f *FFS) superblock() {
 			off := []int{8, 12, 16, 20, 44, 48, 52, 56, 104, 116, 120, 156, 160, 184, 188, 1372}[f.rng.IntN(16)]
 			le.PutUint32(b[off:], f.rng.Uint32()>>f.rng.IntN(32))
 		}
+	}
+}
+
+// inodeTable overwrites an inode, or a sector of them, with garbage, zeros or
+// those of another sector.
+func (f *FFS) inodeTable() {
+	n := f.pick(func(uint32) bool { return true })
+	f.Shared = true // anything can become a directory
+	b := f.inode(n)
+	if f.rng.IntN(2) == 0 {
+		n -= n % uint32(512/f.isize)
+		b = f.Data[(int64(n)/f.ipg*f.fpg+f.ibl)*f.fs+int64(n)%f.ipg*f.isize:][:512]
+	}
+	for i := range uint32(int64(len(b)) / f.isize) {
+		if n+i >= 2 && f.mode(n+i) != 0 {
+			f.touch(n + i)
+		}
+		f.Touched[n+i] = true
+	}
+	switch f.rng.IntN(4) {
+	case 0:
+		f.garbage(b)
+	case 1:
+		clear(b)
+	case 2:
+		if other := f.pick(f.hasBlocks); other != 0 {
+			copy(b, f.inode(other))
+		}
+	default:
+		for range 1 + f.rng.IntN(4) {
+			b[f.n(int64(len(b)))] ^= 1 << f.rng.IntN(8)
+		}
+	}
+}
+
+// groupHeader overwrites a header block, or the beginning of it.
+func (f *FFS) groupHeader() {
+	h := f.header(f.n(f.ncg))
+	switch f.rng.IntN(4) {
+	case 0:
+		f.garbage(h)
+	case 1:
+		clear(h)
+	case 2:
+		f.garbage(h[:168])
+	default:
+		h[f.n(168)] ^= 1 << f.rng.IntN(8)
 	}
 }

@@ -25,6 +25,7 @@ const (
 	codeDuplicate     = "inode-duplicate"
 	codeInodeBlocks   = "inode-blocks"
 	codeSymlink       = "symlink-inline"
+	codeTarget        = "symlink-target"
 	codeRoot          = "root"
 	codeDirEmpty      = "directory-empty"
 	codeDirSize       = "directory-size"
@@ -66,6 +67,7 @@ func Codes() []Code {
 		{codeIndirBeyond, "an indirect block has pointers behind the end of its file", always},
 		{codeInodePointer, "a block pointer leads out of the file system, into its metadata, or across a block", never},
 		{codeSymlink, "behind a symbolic link that lies in its inode is something else than zeros", never},
+		{codeTarget, "a symbolic link has no legible target", never},
 		{codeInodeBlocks, "an inode counts other blocks than it has", always},
 		{codeDuplicate, "two pointers lead to the same block", never},
 		{codeRoot, "there is no root directory", never},

@@ -121,6 +121,15 @@ var damages = []damage{
 	{"padding of a longer link", func(img *image) {
 		img.edit(img.ino("links/1"), func(in *ondisk.Inode) { in.Indirect[2] = 1 })
 	}, []string{codeSymlink}, false},
+	{"link with a NUL", func(img *image) {
+		img.version.Inline(img.inodeBytes(img.ino("links/59")))[30] = 0
+	}, []string{codeTarget}, false},
+	{"long link with a NUL", func(img *image) {
+		img.fragBytes(img.inode(img.ino("links/700")).Direct[0], 1)[5] = 0
+	}, []string{codeTarget}, false},
+	{"long link that is a hole", func(img *image) {
+		img.edit(img.ino("links/700"), func(in *ondisk.Inode) { in.Direct[0], in.Blocks = 0, 0 })
+	}, with(codeTarget, leak...), false},
 	{"link that should not be in a block", func(img *image) {
 		img.edit(img.ino("links/700"), func(in *ondisk.Inode) { in.Size = 7 })
 	}, with(codeSymlink, leak...), false},

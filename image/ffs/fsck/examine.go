@@ -94,6 +94,15 @@ func (c *checker) examine(sus *suspect) error {
 		return nil
 	}
 
+	if in.isSymlink() && sus.issues&(issueSize|issuePointer|issueNoTarget) != 0 {
+		f, mend := c.problem(c.aboutInode(codeTarget, sus.ino, false, "symbolic link of %d bytes without a legible target", in.Size))
+		if mend {
+			f.lose("symbolic link %d", sus.ino)
+			return c.discard(sus.ino)
+		}
+		return nil
+	}
+
 	blocksBefore := in.Blocks
 	var mended, zeroBad, zeroIndirect bool
 	if sus.issues&issueSize != 0 {

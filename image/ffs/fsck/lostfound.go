@@ -77,7 +77,7 @@ func (c *checker) openLostFound() error {
 			return err
 		}
 		if !ok {
-			if err := c.discard(ino, nil); err != nil {
+			if err := c.discard(ino); err != nil {
 				return err
 			}
 			c.forgetDir(ino)
@@ -507,7 +507,7 @@ func (c *checker) noSpaceFor(d *dirInfo) error {
 	if d.ino == ondisk.RootIno {
 		return fmt.Errorf("give the root directory a block: %w", errNoSpace)
 	}
-	return c.discard(d.ino, nil)
+	return c.discard(d.ino)
 }
 
 // holeFrags is how many fragments a block of a directory should have.

@@ -1,6 +1,7 @@
 package fsck
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/resflash/resflash/image/ffs/ondisk"
@@ -25,6 +26,7 @@ const (
 	issuePointer              // pointers to nowhere
 	issuePadding              // not zero behind an inline target
 	issueTarget               // the target lies in a block, and should not
+	issueNoTarget             // no legible target
 	issueBlocks               // di_blocks is wrong
 )
 
@@ -316,6 +318,9 @@ func (c *checker) scanInode(ino uint32, at int64, p []byte) error {
 	sus := suspect{ino: ino}
 	switch {
 	case in.isDevice():
+		if in.Size > uint64(c.maxFile) {
+			s.issues |= issueSize
+		}
 		// The first pointer is the number of the device.
 		for i, addr := range in.Direct {
 			if i > 0 && addr != 0 {
@@ -335,6 +340,11 @@ func (c *checker) scanInode(ino uint32, at int64, p []byte) error {
 		}
 		if err := c.walk(in, &s.visit); err != nil {
 			return err
+		}
+		if in.isSymlink() {
+			if err := c.checkTarget(in); err != nil {
+				return err
+			}
 		}
 	}
 	if s.issues&(issuePointer|issueBeyond|issueIndirect|issueTarget) == 0 && in.Blocks != uint64(s.frags)<<c.fshift>>9 {
@@ -361,20 +371,38 @@ func (c *checker) inlineIssues(in *inode, p []byte) (issues uint16) {
 			issues |= issuePadding
 		}
 	}
-	if in.Blocks != 0 && hasNUL(c.version.Inline(p)[:in.Size]) && c.fits(in.Direct[0], 1) {
-		issues |= issueTarget
+	if hasNUL(c.version.Inline(p)[:in.Size]) {
+		if in.Blocks != 0 && c.fits(in.Direct[0], 1) {
+			return issues | issueTarget
+		}
+		return issues | issueNoTarget
 	}
 	return issues
 }
 
-func hasNUL(b []byte) bool {
-	for _, x := range b {
-		if x == 0 {
-			return true
-		}
+// checkTarget looks at a symbolic link whose target is in blocks. fsck_ffs does
+// not, but a target that is a hole, or has a NUL, is none.
+func (c *checker) checkTarget(in *inode) error {
+	s := &c.scan
+	if s.issues != 0 || in.Size == 0 {
+		return nil
 	}
-	return false
+	if in.Direct[0] == 0 {
+		s.issues |= issueNoTarget
+		return nil
+	}
+	c.block = buffer(c.block, c.bsize)
+	b := c.block[:min(int64(in.Size), c.bsize)]
+	if err := c.read(b, in.Direct[0]<<c.fshift); err != nil {
+		return err
+	}
+	if hasNUL(b) {
+		s.issues |= issueNoTarget
+	}
+	return nil
 }
+
+func hasNUL(b []byte) bool { return bytes.IndexByte(b, 0) >= 0 }
 
 // claim takes the fragments that a pointer leads to. Like pass1check.
 func (c *checker) claim(p pointer) bool {
@@ -439,6 +467,8 @@ func (c *checker) soundSize(in *inode) (int64, bool) {
 	limit := uint64(c.maxFile)
 	if in.isDir() {
 		limit = maxDirSize
+	} else if in.isSymlink() {
+		limit = ondisk.MaxBlockSize // the kernels stop at 1024
 	}
 	last, mapped := -1, 0
 	for i, addr := range in.Direct {
@@ -452,21 +482,10 @@ func (c *checker) soundSize(in *inode) (int64, bool) {
 	if !tooLarge && !short {
 		return int64(in.Size), true
 	}
-	deep := int64(-1)
-	span, lbn := int64(1), int64(ondisk.NDirect)
-	for _, addr := range in.Indirect {
-		span *= c.nindir
-		if addr != 0 {
-			deep = lbn + span
-		}
-		lbn += span
+	if end := c.lastBlock(in) + 1; end > ondisk.NDirect {
+		return min(end*c.bsize, int64(limit)&^(c.bsize-1)), false
 	}
-	switch {
-	case deep >= 0 && (!in.isDir() || deep*c.bsize <= maxDirSize):
-		// Behind the single indirect block: to its end, with a hole for all
-		// that it does not have. For directories pass 2 cuts the hole off.
-		return min(deep*c.bsize, c.maxFile), false
-	case last < 0:
+	if last < 0 {
 		return 0, false
 	}
 	tail := int64(in.Blocks<<9>>c.fshift) - int64(mapped-1)*c.frag
@@ -474,4 +493,33 @@ func (c *checker) soundSize(in *inode) (int64, bool) {
 		tail = c.frag
 	}
 	return int64(last)*c.bsize + tail<<c.fshift, false
+}
+
+// maxGuess bounds the indirect blocks that are read for a guess.
+const maxGuess = 1024
+
+// lastBlock returns the last block that a file has behind its indirect
+// pointers, or -1.
+func (c *checker) lastBlock(in *inode) int64 {
+	whole := *in
+	whole.Size = uint64(c.maxFile)
+	last, reads := int64(-1), 0
+	err := c.walk(&whole, &visitor{
+		beyond: func(pointer, int64) {},
+		pointer: func(p pointer) bool {
+			if p.level < 0 || p.lbn < ondisk.NDirect || !c.fits(p.addr, p.n) || c.loops(&whole, p) {
+				return false
+			}
+			if p.level == 0 {
+				last = p.lbn
+				return false
+			}
+			reads++
+			return reads <= maxGuess
+		},
+	})
+	if err != nil {
+		return -1
+	}
+	return last
 }

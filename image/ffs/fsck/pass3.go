@@ -59,9 +59,9 @@ func (c *checker) unattached(d *dirInfo) error {
 		if d.flags&dirNoSize == 0 {
 			c.unnamed(d.dotdot)
 		}
-		f, mend := c.problem(c.aboutInode(codeUnreferenced, d.ino, true, "an empty directory that has no name"))
+		_, mend := c.problem(c.aboutInode(codeUnreferenced, d.ino, true, "an empty directory that has no name"))
 		if mend {
-			return c.discard(d.ino, f)
+			return c.discard(d.ino)
 		}
 		c.setKind(d.ino, 0o040000, inoClear)
 		return nil
@@ -96,7 +96,7 @@ func (c *checker) unattached(d *dirInfo) error {
 			c.unnamed(d.dotdot)
 		}
 		f.lose("directory %d, because there is no space in lost+found; what is in it may follow", ino)
-		return c.discard(ino, f)
+		return c.discard(ino)
 	}
 	f.Detail += "; now in lost+found as " + name
 	d.parent = dir

@@ -50,10 +50,10 @@ func (c *checker) adjust(ino uint32, at int64) error {
 		return nil // pass 3 has seen to it
 	}
 	if in.Nlink == 0 {
-		f, mend := c.problem(c.aboutInode(codeUnreferenced, ino, true,
+		_, mend := c.problem(c.aboutInode(codeUnreferenced, ino, true,
 			"no name and a link count of 0: a file of %d bytes that was removed while it was open", in.Size))
 		if mend {
-			return c.discard(ino, f)
+			return c.discard(ino)
 		}
 		return nil
 	}
@@ -67,7 +67,7 @@ func (c *checker) adjust(ino uint32, at int64) error {
 	}
 	if dir == 0 {
 		f.lose("inode %d of %d bytes, because there is no space in lost+found", ino, in.Size)
-		return c.discard(ino, f)
+		return c.discard(ino)
 	}
 	f.Detail += "; now in lost+found as " + name
 	if in.Nlink != 1 {
@@ -78,12 +78,15 @@ func (c *checker) adjust(ino uint32, at int64) error {
 }
 
 // discard clears an inode that has no name, and frees its blocks.
-func (c *checker) discard(ino uint32, _ *finding) error {
+func (c *checker) discard(ino uint32) error {
 	var in inode
 	if err := c.load(ino, &in); err != nil {
 		return err
 	}
 	if !in.isDevice() && !c.isInline(&in) {
+		if size, ok := c.soundSize(&in); !ok {
+			in.Size = uint64(size)
+		}
 		if err := c.walk(&in, &visitor{
 			beyond: func(pointer, int64) {},
 			pointer: func(p pointer) bool {
