@@ -174,7 +174,7 @@ func (o *op) addName(dir *inode, p place, name string, ino uint64, mode vfs.Mode
 		return err
 	}
 	ix := o.indexOf(dir)
-	off := o.insert(b, ix, p.chunk, name, ino, typ)
+	off := o.insert(b, dir, ix, p.chunk, name, ino, typ)
 	if off < 0 {
 		return dir.corrupt("directory chunk at byte %d has no room for %q", p.chunk, name)
 	}
@@ -197,7 +197,7 @@ func (o *op) addName(dir *inode, p place, name string, ino uint64, mode vfs.Mode
 // insert puts an entry into a chunk that has room for it, behind an entry that
 // leaves enough, or else behind all of them moved together. It returns its
 // offset in the directory, or -1.
-func (o *op) insert(b []byte, ix *dirIndex, chunk int64, name string, ino uint64, typ uint8) int64 {
+func (o *op) insert(b []byte, dir *inode, ix *dirIndex, chunk int64, name string, ino uint64, typ uint8) int64 {
 	need := ondisk.DirentSize(len(name))
 	order := o.g.order
 	write := func(at, length int) int64 {
@@ -229,6 +229,7 @@ func (o *op) insert(b []byte, ix *dirIndex, chunk int64, name string, ino uint64
 	}
 	// Move the entries together.
 	to, last := 0, -1
+	pairs := make([]movedEntry, 0, 16)
 	for i := 0; i < len(b); {
 		d := ondisk.DecodeDirent(b[i:], order, false)
 		used, length := sizeOf(d), int(d.Len)
@@ -240,6 +241,7 @@ func (o *op) insert(b []byte, ix *dirIndex, chunk int64, name string, ino uint64
 				copy(b[to:], b[i:i+used])
 			}
 			order.PutU16(b[to+4:], uint16(used))
+			pairs = append(pairs, movedEntry{int16(i), int16(to)})
 			last, to = to, to+used
 		}
 		i += length
@@ -250,6 +252,8 @@ func (o *op) insert(b []byte, ix *dirIndex, chunk int64, name string, ino uint64
 		}
 		return -1
 	}
+	o.w.moves.note(dir.num, chunk, pairs)
+	o.moved = append(o.moved, dir.num)
 	return write(to, len(b)-to)
 }
 
@@ -269,7 +273,7 @@ func (o *op) appendName(dir *inode, name string, ino uint64, typ uint8) error {
 	clear(b)
 	o.g.order.PutU16(b[4:], ondisk.DirChunk)
 	ix := o.indexOf(dir)
-	o.insert(b, ix, off, name, ino, typ)
+	o.insert(b, dir, ix, off, name, ino, typ)
 	if ix != nil {
 		ix.resize(dir.size / ondisk.DirChunk)
 		ix.put(hashName(name), off)

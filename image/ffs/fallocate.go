@@ -108,10 +108,13 @@ func (o *op) zeroBlock(in *inode, off, end int64) error {
 	return o.journaled(o.w.zeros[:min(end-off, n)], at)
 }
 
-// fill allocates what is a hole from off to end, as zeros, and makes zeros of
-// the rest too if it is told to.
+// fill allocates what is a hole from off to end, as zeros. When there is space
+// for all of it, it makes zeros of the rest too if it is told to.
 func (o *op) fill(in *inode, off, end int64, all bool) error {
 	g := o.g
+	size := in.size
+	type part struct{ off, end int64 }
+	var there []part
 	if missing := end - max(in.size, off); missing > 0 {
 		if _, err := o.room(missing >> g.fragShift); err != nil {
 			return err
@@ -125,7 +128,10 @@ func (o *op) fill(in *inode, off, end int64, all bool) error {
 			return err
 		}
 		stop := min(end, (lbn+blocks)<<g.blockShift)
-		if addr != 0 && !all {
+		if addr != 0 {
+			if all && off < size {
+				there = append(there, part{off, min(stop, size)})
+			}
 			off = stop
 			continue
 		}
@@ -141,7 +147,18 @@ func (o *op) fill(in *inode, off, end int64, all bool) error {
 		off += int64(n)
 	}
 	if end > in.size {
-		return o.extendTo(in, end)
+		if err := o.extendTo(in, end); err != nil {
+			return err
+		}
+	}
+	for _, p := range there {
+		for p.off < p.end {
+			n := min(p.end-p.off, int64(len(zeros)))
+			if _, err := o.write(in, zeros[:n], p.off); err != nil {
+				return err
+			}
+			p.off += n
+		}
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ type op struct {
 	inodes  [opInodes]inode
 	nInodes int
 	dirs    []uint64 // whose index was changed
+	moved   []uint64 // in which entries were moved
 	frees   []fragRun
 	barrier int   // frees below are not added to
 	freed   int64 // fragments in frees
@@ -92,7 +93,7 @@ func (w *Writer) begin(ctx context.Context) *op {
 func (o *op) reset() {
 	o.undone, o.saved, o.sums = o.undone[:0], o.saved[:0], o.sums[:0]
 	o.total = o.w.total
-	o.dirs = o.dirs[:0]
+	o.dirs, o.moved = o.dirs[:0], o.moved[:0]
 	o.frees, o.barrier, o.freed, o.dead = o.frees[:0], 0, 0, o.dead[:0]
 	o.edit, o.editBlock = nil, nil
 }
@@ -154,6 +155,7 @@ type opMark struct {
 
 func (o *op) mark(in *inode) opMark {
 	o.barrier = len(o.frees)
+	o.edit, o.editBlock = nil, nil // saved anew, to be put back to what it is now
 	return opMark{len(o.undone), len(o.sums), len(o.frees), len(o.dead), o.freed, o.w.total, *in}
 }
 
@@ -178,6 +180,10 @@ func (o *op) rollback(m opMark) {
 		o.f.index.drop(dir)
 	}
 	o.dirs = o.dirs[:0]
+	for _, dir := range o.moved {
+		o.w.moves.undo(dir)
+	}
+	o.moved = o.moved[:0]
 	o.f.inited.Store(0)
 }
 
@@ -200,6 +206,7 @@ func (o *op) finish() error {
 	for i := range o.dead {
 		d := &o.dead[i]
 		o.f.index.drop(d.in.num)
+		o.w.moves.drop(d.in.num)
 		if o.w.isPinned(d.in.num) {
 			o.w.addOrphan(d.in, o.frees[d.from:d.to])
 			for j := d.from; j < d.to; j++ {

@@ -254,6 +254,7 @@ func (o *op) growTail(in *inode, lbn, addr, have, want, off, end int64) (int64, 
 		if to != addr {
 			return to, o.moveTail(in, lbn, addr, have, to, want, used)
 		}
+		o.forget(addr+have, want-have)
 	}
 	// In place: zeros from the end of the file on, but not where data comes.
 	zero := func(from, to int64) error {
@@ -296,10 +297,15 @@ func (o *op) readOld(in *inode, b []byte, addr int64) error {
 	return nil
 }
 
-// newData writes contents into fragments that were allocated just now. The
-// cache may still hold something of when they were metadata.
+// forget has the cache forget what it may still hold of fragments from when
+// they were metadata, now that they are not.
+func (o *op) forget(addr, n int64) {
+	o.f.cache.Drop(addr<<o.g.fragShift, n<<o.g.fragShift)
+}
+
+// newData writes contents into fragments that were allocated just now.
 func (o *op) newData(p []byte, addr int64) error {
-	o.f.cache.Drop(addr<<o.g.fragShift, int64(len(p)))
+	o.forget(addr, int64(len(p))>>o.g.fragShift)
 	return o.data(p, addr<<o.g.fragShift)
 }
 
