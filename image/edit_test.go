@@ -135,6 +135,13 @@ func TestOutputAppearsWithTheFirstCommit(t *testing.T) {
 	require.NoError(t, d.Close())
 	assert.Equal(t, []string{"new.img"}, names(t, dir), "what was not committed is removed")
 
+	d, err = image.Edit(ctx, name, edit)
+	require.NoError(t, err)
+	require.NoError(t, d.Commit(ctx))
+	require.NoError(t, d.Close())
+	assert.Equal(t, before, contents(t, edit.Output), "a commit of nothing is a commit")
+	require.NoError(t, os.Remove(edit.Output))
+
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
 	if d, err = image.Edit(cancelled, name, edit); err == nil {
@@ -183,6 +190,21 @@ func TestNoPermissionIsSaidClearly(t *testing.T) {
 	_, err = image.Edit(ctx, name, image.EditOptions{})
 	assert.ErrorIs(t, err, fs.ErrPermission)
 	assert.ErrorContains(t, err, "journal")
+}
+
+func TestJournalThatWasRemoved(t *testing.T) {
+	name, data := raw(t)
+	d, err := image.Edit(ctx, name, image.EditOptions{})
+	require.NoError(t, err)
+	put(t, d, data)
+	require.NoError(t, d.Commit(ctx))
+	require.NoError(t, os.Remove(name+blockio.JournalSuffix))
+	committed := contents(t, name)
+	_, err = d.Transaction().WriteAt([]byte("more"), 0)
+	require.NoError(t, err)
+	assert.ErrorContains(t, d.Commit(ctx), "removed")
+	assert.Equal(t, committed, contents(t, name))
+	d.Close()
 }
 
 // An interrupted commit is seen by readers, goes into copies, and is finished

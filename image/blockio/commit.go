@@ -85,8 +85,8 @@ func (s *Session) commit(ctx context.Context) error {
 		return err
 	}
 	if s.collected.empty() {
-		if s.private && s.Stats() != (Stats{}) {
-			return s.publish()
+		if err := s.publish(); err != nil {
+			return err
 		}
 		return s.settle()
 	}
@@ -245,7 +245,7 @@ func (s *Session) sync() error {
 // Sync that succeeds would mean nothing. Requires mu.
 func (s *Session) breakBy(err error) {
 	what := "the image holds the last commit"
-	if s.journal != nil && s.journal.state != journalDead {
+	if s.journal != nil && s.journal.state == journalLive {
 		what = "the last commit is in the journal " + s.journal.store.Name() +
 			", and will be finished when the image is opened for writing the next time"
 	}

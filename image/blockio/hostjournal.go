@@ -80,14 +80,18 @@ func deviceJournalDirs() []string {
 	if dir := os.Getenv(JournalDirVar); dir != "" {
 		dirs = append(dirs, dir)
 	}
+	const system = "/var/lib/resflash"
 	if os.Geteuid() == 0 {
-		dirs = append(dirs, "/var/lib/resflash")
+		dirs = append(dirs, system)
 	}
 	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
 		dirs = append(dirs, filepath.Join(dir, "resflash"))
 	}
 	if home, err := os.UserHomeDir(); err == nil {
 		dirs = append(dirs, filepath.Join(home, ".local", "state", "resflash"))
+	}
+	if os.Geteuid() != 0 && len(dirs) > 0 {
+		dirs = append(dirs, system) // to read what root has left
 	}
 	return dirs
 }
@@ -119,7 +123,7 @@ func (j *HostJournal) Creatable() error {
 	}
 	dir := filepath.Dir(j.path)
 	if !j.beside() {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if err := os.MkdirAll(dir, 0o711); err != nil {
 			return fmt.Errorf("the journal needs a folder: %w", err)
 		}
 	}
@@ -234,5 +238,17 @@ func (f *hostJournalFile) Size() (int64, error) {
 	return info.Size(), nil
 }
 
-// Sync is fdatasync(2), which includes the size.
-func (f *hostJournalFile) Sync() error { return unix.Fdatasync(int(f.Fd())) }
+// Sync is fdatasync(2), which includes the size. A file that has no name any
+// more would be of no use after a crash.
+func (f *hostJournalFile) Sync() error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Sys().(*syscall.Stat_t).Nlink == 0 {
+		return errJournalGone
+	}
+	return unix.Fdatasync(int(f.Fd()))
+}
+
+var errJournalGone = errors.New("somebody has removed it while it was needed")

@@ -60,7 +60,7 @@ func readJournal(file JournalFile, name string, imageSize int64) (*redo, error) 
 	case !r.header.live:
 		return nil, errIncomplete
 	}
-	in := bufio.NewReaderSize(io.NewSectionReader(file, journalStart, max(size-journalStart, 0)), 128<<10)
+	in := bufio.NewReaderSize(io.NewSectionReader(file, journalStart, max(size-journalStart, 0)), 32<<10)
 	if err := r.readRecords(in); err != nil {
 		if errors.Is(err, errIncomplete) {
 			return nil, err

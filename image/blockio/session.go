@@ -86,6 +86,8 @@ func NewSession(base Writable, opt SessionOptions) *Session {
 	if opt.Journal != nil {
 		s.journal = newJournal(opt.Journal, base.Size())
 	}
+	// Who publishes wants to be sure of everything that is there.
+	s.unsynced.Store(opt.Publish != nil)
 	return s
 }
 
