@@ -41,14 +41,15 @@ type diskJSON struct {
 		} `json:"entries"`
 	} `json:"tables"`
 	Volumes []struct {
-		ID    string `json:"id"`
-		Role  string `json:"role"`
-		Start int64  `json:"start"`
-		Size  int64  `json:"size"`
-		Kind  string `json:"kind"`
-		Type  string `json:"type"`
-		Label string `json:"label"`
-		OS    *struct {
+		ID       string   `json:"id"`
+		Role     string   `json:"role"`
+		Start    int64    `json:"start"`
+		Size     int64    `json:"size"`
+		Kind     string   `json:"kind"`
+		Type     string   `json:"type"`
+		Label    string   `json:"label"`
+		Features []string `json:"features"`
+		OS       *struct {
 			ID      string `json:"id"`
 			Version string `json:"version"`
 		} `json:"os"`
