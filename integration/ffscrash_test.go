@@ -43,10 +43,10 @@ func ffsCrashes() []crashtest.Case {
 			c := crashtest.Case{
 				Driver: &ffs.Driver, Check: fsck.Check, Size: g.size, Atomic: atomic,
 				Format:     vfs.FormatOptions{Type: g.typ, BlockSize: g.block, FragSize: g.frag, BytesPerInode: 4096, Seed: &seed},
-				Operations: 100, Shuffles: 100,
+				Operations: 400, Shuffles: 100,
 				Model: model.Options{
 					Limits: memfs.Options{
-						BlockSize: g.block, LinkMax: 32767, MaxSize: block*(12+per+per*per+per*per*per) - 1,
+						BlockSize: g.block, LinkMax: 32767, MaxSize: min(block*(12+per+per*per+per*per*per), 1<<31*min(4096, block)) - 1,
 						SymlinkMax: 1023, NoXattrs: true,
 					},
 					FragSize: g.frag, Sizes: []int64{12 * block, (12 + per) * block},
