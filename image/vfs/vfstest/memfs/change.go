@@ -346,3 +346,16 @@ func (fs *FS) Restore(ino vfs.Ino, attr vfs.Attr) {
 	attr.Ino, attr.Size, attr.Blocks = ino, n.attr.Size, n.attr.Blocks
 	n.attr = attr
 }
+
+// Wipe makes zeros of what there is in length bytes of the file ino, and touches
+// nothing else: for the same purpose.
+func (fs *FS) Wipe(ino vfs.Ino, off, length int64) error {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	n := fs.edit(fs.nodes[ino])
+	if err := fs.thaw(n); err != nil {
+		return err
+	}
+	fs.wipe(n, off, off+length, false)
+	return nil
+}

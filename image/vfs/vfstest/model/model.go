@@ -12,6 +12,7 @@
 package model
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -215,9 +216,12 @@ func (r *Run) Compare(ctx context.Context) error {
 	if err := r.opt.Comparison.Compare(ctx, r.model.fs, r.driver.fs); err != nil {
 		return fmt.Errorf("trees differ: %w", err)
 	}
+	// Where a driver keeps those is its own affair, so holes may be lost.
+	loose := r.opt.Comparison
+	loose.ExactHoles = false
 	for _, id := range r.pinned.list {
 		if r.files[id].names == 0 && id != 0 {
-			c := newComparing(ctx, r.opt.Comparison, r.model.fs, r.driver.fs)
+			c := newComparing(ctx, loose, r.model.fs, r.driver.fs)
 			if err := c.unnamed(r.model.ino[id], r.driver.ino[id]); err != nil {
 				return fmt.Errorf("file %d, which has no name left: %w", id, err)
 			}
@@ -365,18 +369,45 @@ func (r *Run) isFull(ctx context.Context, op Op) (bool, vfs.Statfs, error) {
 	return avail < need+all/4 || st.Files > 0 && st.FilesFree == 0, st, nil
 }
 
-// adoptSpace makes the model allocate what a Fallocate that failed did allocate.
+// adoptSpace makes the model do what a Fallocate that failed has done: it may
+// have allocated something, and made zeros of the first part.
 func (r *Run) adoptSpace(ctx context.Context, op Op) error {
-	h, ok := r.driver.fs.(vfs.HoleSeeker)
-	if !ok {
-		return nil
-	}
 	ino, other := r.model.ino[op.File], r.driver.ino[op.File]
 	was, err := r.model.fs.Getattr(ctx, ino)
 	if err != nil {
 		return err
 	}
-	for off, end := op.Off, min(op.Off+op.Len, was.Size); off < end; {
+	end := min(op.Off+op.Len, was.Size)
+	if op.Flags&uint32(vfs.AllocZeroRange) != 0 && op.Off < end {
+		p := make([]byte, end-op.Off)
+		if n, err := r.driver.fs.ReadAt(ctx, other, p, op.Off); n < len(p) {
+			return fmt.Errorf("read what could not be made zeros: %w", err)
+		}
+		zero := int64(len(p) - len(bytes.TrimLeft(p, "\x00")))
+		if err := r.Model().Wipe(ino, op.Off, zero); err != nil {
+			return err
+		}
+	}
+	if err := r.adoptBlocks(ctx, ino, other, op.Off, end); err != nil {
+		return err
+	}
+	// That counts as a change only if the driver thinks so as well.
+	got, err := r.driver.fs.Getattr(ctx, other)
+	if err != nil {
+		return err
+	}
+	if got.Ctime.Equal(was.Ctime) {
+		r.Model().Restore(ino, was)
+	}
+	return nil
+}
+
+func (r *Run) adoptBlocks(ctx context.Context, ino, other vfs.Ino, off, end int64) error {
+	h, ok := r.driver.fs.(vfs.HoleSeeker)
+	if !ok {
+		return nil
+	}
+	for off < end {
 		data, err := h.SeekData(ctx, other, off)
 		if errors.Is(err, syscall.ENXIO) || data >= end {
 			break
@@ -391,14 +422,6 @@ func (r *Run) adoptSpace(ctx context.Context, op Op) error {
 		if err := r.Model().Fallocate(ctx, ino, 0, data, off-data); err != nil {
 			return err
 		}
-	}
-	// That counts as a change only if the driver thinks so as well.
-	got, err := r.driver.fs.Getattr(ctx, other)
-	if err != nil {
-		return err
-	}
-	if got.Ctime.Equal(was.Ctime) {
-		r.Model().Restore(ino, was)
 	}
 	return nil
 }
