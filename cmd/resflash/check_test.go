@@ -101,7 +101,7 @@ func TestRepairOfADirectory(t *testing.T) {
 	assert.Contains(t, stderr, "hint: resflash check --repair new.fs\n")
 	assert.Contains(t, stdout, " at byte ")
 
-	stdout, stderr, code = resflash("check", "--repair", "new.fs")
+	_, stderr, code = resflash("check", "--repair", "new.fs")
 	assert.Equal(t, exitDamaged, code, "preening does not lose anything")
 	assert.Contains(t, stderr, "hint: resflash check --repair --yes new.fs; --dry-run shows what that would lose\n")
 

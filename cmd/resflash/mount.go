@@ -152,26 +152,55 @@ type mounting struct {
 	log   []string // what went wrong since
 }
 
-// open opens the image: for writing, if that is wanted and the user may.
+// open opens the image: for writing, if that is wanted, makes sense, and the
+// user may.
 func (m *mounting) open(ctx context.Context, name string) (err error) {
-	if !m.ReadOnly {
-		m.disk, err = m.w.openEdit(ctx, name, image.EditOptions{})
-		switch {
-		case err == nil:
-			m.write = true
-			return nil
-		case errors.Is(err, blockio.ErrLocked):
-			var known *exitError
-			errors.As(err, &known)
-			return &exitError{exitLocked, known.hint + "; --read-only shows the last commit", known.err}
-		case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ETXTBSY):
-			m.notes = append(m.notes, fmt.Sprintf("mounted read-only: %v", err))
-		default:
-			return err
+	if m.disk, err = m.w.open(ctx, name); err != nil || m.ReadOnly {
+		return err
+	}
+	if can, err := m.canWrite(ctx); err != nil || !can {
+		return err
+	}
+	d, err := m.w.openEdit(ctx, name, image.EditOptions{})
+	switch {
+	case err == nil:
+		m.disk, m.write = d, true
+		return nil
+	case errors.Is(err, blockio.ErrLocked):
+		var known *exitError
+		errors.As(err, &known)
+		return &exitError{exitLocked, known.hint + "; --read-only shows the last commit", known.err}
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ETXTBSY):
+		m.notes = append(m.notes, fmt.Sprintf("mounted read-only: %v", err))
+		return nil
+	}
+	return err
+}
+
+// canWrite reports whether one of the volumes that are asked for has a format
+// that can be written to. If not, nobody needs to be kept from the image.
+func (m *mounting) canWrite(ctx context.Context) (bool, error) {
+	list := m.disk.Partitions()
+	if m.Volume != "" {
+		p, err := m.disk.Find(ctx, m.Volume)
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", m.disk.Name(), err)
+		}
+		list = []*image.Partition{p}
+	}
+	formats := false
+	for _, p := range list {
+		if p.Content.Driver == nil {
+			continue
+		}
+		if formats = true; p.Content.Driver.OpenWritable != nil {
+			return true, nil
 		}
 	}
-	m.disk, err = m.w.open(ctx, name)
-	return err
+	if formats {
+		m.notes = append(m.notes, "mounted read-only: there is nothing in it that can be written to yet")
+	}
+	return false, nil
 }
 
 // volume opens the file system in a partition: for writing, if that can be.

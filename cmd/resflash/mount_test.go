@@ -393,3 +393,32 @@ func setByte(t *testing.T, name string, off int64, b byte) {
 	_, err = f.WriteAt([]byte{b}, off)
 	require.NoError(t, err)
 }
+
+// Nobody is kept from an image in which nothing can be written to.
+func TestMountOfWhatIsOnlyRead(t *testing.T) {
+	image := filepath.Join(t.TempDir(), "disk.img")
+	data, err := os.ReadFile(diskImage(t))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(image, data, 0o600))
+	dir := mounted(t, "-q", image+":efi")
+	assert.ErrorIs(t, os.WriteFile(dir+"/new", nil, 0o600), syscall.EROFS)
+	other := mounted(t, "-q", image+":efi")
+	writes(t, "x", image+":/new")
+	works(t, "umount", other)
+	works(t, "umount", dir)
+}
+
+// Through the tree that fstab makes, each volume gets what is written to it.
+func TestMountOfAssembledTreeForWriting(t *testing.T) {
+	image := filepath.Join(t.TempDir(), "disk.img")
+	data, err := os.ReadFile(diskImage(t))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(image, data, 0o600))
+	dir := mounted(t, "-q", "--root", image)
+	require.NoError(t, os.WriteFile(dir+"/cfg/new", []byte("cfg"), 0o600))
+	require.NoError(t, os.WriteFile(dir+"/new", []byte("root"), 0o600))
+	assert.ErrorIs(t, os.Rename(dir+"/new", dir+"/cfg/newer"), syscall.EXDEV)
+	works(t, "umount", dir)
+	assert.Equal(t, "cfgroot", works(t, "cat", image+":cfg:/new", image+":/new"))
+	clean(t, image+":cfg", image+":root")
+}

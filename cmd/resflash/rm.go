@@ -54,7 +54,7 @@ func (c *rmCmd) one(ctx context.Context, e *editor, text string) error {
 		return usageError("name what is in it", fmt.Errorf("%s: will not remove the root directory", text))
 	}
 	if last := at.path[strings.LastIndexByte(strings.TrimRight(at.path, "/"), '/')+1:]; strings.Trim(last, "/.") == "" {
-		return usageError("", fmt.Errorf("%s: will not remove . or ..", text))
+		return usageError("", fmt.Errorf("%s: will not remove what . or .. stands for", text))
 	}
 	if at.attr.Mode.IsDir() && !c.Recursive && !c.Dir {
 		return &exitError{exitUsage, "rm -r removes directories", at.error(syscall.EISDIR)}
