@@ -136,7 +136,7 @@ func search(ctx context.Context, dev blockio.Device, everywhere bool) (s *foundS
 	if s.agrees(dev) {
 		return s, "", nil
 	}
-	other, ok := findCopy(ctx, dev, everywhere && s.witnesses(dev) < len(samples(s.geo)))
+	other, ok := findCopy(ctx, dev, everywhere && s.witnesses(dev) < allWitnesses)
 	if !ok || !other.beats(s, dev) {
 		return s, "", ctx.Err()
 	}
@@ -183,7 +183,11 @@ func (s *foundSuper) beats(primary *foundSuper, dev blockio.Device) bool {
 // samples are the groups that are asked: the first, the middle and the last.
 func samples(g *geometry) [3]int64 { return [3]int64{0, g.ncg / 2, g.ncg - 1} }
 
-// witnesses counts the samples whose group header is where the geometry says.
+// allWitnesses is the most that witnesses counts.
+const allWitnesses = 4
+
+// witnesses counts what speaks for a geometry: the samples whose group header is
+// where it says, and the root directory.
 func (s *foundSuper) witnesses(dev blockio.Device) int {
 	g, n := s.geo, 0
 	for _, c := range samples(g) {
@@ -196,7 +200,30 @@ func (s *foundSuper) witnesses(dev blockio.Device) int {
 			n++
 		}
 	}
+	if s.hasRoot(dev) {
+		n++
+	}
 	return n
+}
+
+// hasRoot reports whether inode 2 is a directory that begins with itself.
+func (s *foundSuper) hasRoot(dev blockio.Device) bool {
+	g := s.geo
+	b, err := blockio.ReadFull(dev, g.inodeOff(ondisk.RootIno), int(g.isize))
+	if err != nil {
+		return false
+	}
+	in := inode{num: ondisk.RootIno}
+	in.Decode(b, g.order, g.version)
+	if !in.isDir() || !g.fits(in.Direct[0], 1) {
+		return false
+	}
+	b, err = blockio.ReadFull(dev, in.Direct[0]<<g.fshift, ondisk.DirChunk)
+	if err != nil {
+		return false
+	}
+	d := ondisk.DecodeDirent(b, g.order, false)
+	return d.Ino == ondisk.RootIno && d.NameLen == 1 && b[ondisk.DirentHeader] == '.'
 }
 
 // confirmedAtEnd reports whether the header of the last group is in its place.
@@ -211,11 +238,14 @@ func (s *foundSuper) confirmedAtEnd(dev blockio.Device) bool {
 }
 
 // adopt makes a copy stand for the primary superblock, if it is the copy of one
-// of its own groups, and if a group header confirms what it says.
+// of its own groups, and if a group header, the root directory or another copy confirms it.
 func (s *foundSuper) adopt(dev blockio.Device) bool {
 	g := s.geo
 	c := s.from >> g.fshift / g.fpg
-	if c >= g.ncg || (g.start(c)+g.sblkno)<<g.fshift != s.from || s.witnesses(dev) == 0 {
+	if c >= g.ncg || (g.start(c)+g.sblkno)<<g.fshift != s.from {
+		return false
+	}
+	if s.witnesses(dev) == 0 && (c == g.ncg-1 || !s.agrees(dev)) {
 		return false
 	}
 	s.at = ondisk.SuperFFS1

@@ -27,6 +27,9 @@ type checker struct {
 	fromCopy   bool      // the superblock comes from a copy, whose totals are old
 	hidden     [3]uint32 // inodes that have no name and need none
 
+	// failed is a read that failed where that could not be returned.
+	failed error
+
 	// What the findings of this round are. stopped: preening has met something
 	// that needs a decision. unmended counts what was not mended.
 	findings []*finding
@@ -108,15 +111,19 @@ func (c *checker) release() {
 
 // round goes through all passes once.
 func (c *checker) round() error {
-	c.findings, c.count, c.unmended, c.stopped, c.superDirty = c.findings[:0], 0, 0, false, false
+	c.findings, c.count, c.unmended, c.stopped, c.superDirty, c.failed = c.findings[:0], 0, 0, false, false, nil
 	ok, err := c.setup()
 	if err != nil || !ok {
-		c.flush(false)
+		_ = c.flush(false)
 		return err
 	}
 	for _, pass := range [...]func() error{c.pass1, c.pass2, c.pass3, c.pass4, c.pass5, c.finish} {
-		if err := pass(); err != nil {
-			c.flush(false)
+		err := pass()
+		if err == nil {
+			err = c.failed
+		}
+		if err != nil {
+			_ = c.flush(false)
 			return err
 		}
 		if err := c.ctx.Err(); err != nil {
@@ -156,6 +163,24 @@ func (c *checker) read(p []byte, off int64) error {
 		err = io.ErrUnexpectedEOF
 	}
 	return fmt.Errorf("read %d bytes at byte %d: %w", len(p), off, err)
+}
+
+// tryRead is read for those who cannot return an error: it keeps it.
+func (c *checker) tryRead(p []byte, off int64) bool {
+	err := c.read(p, off)
+	if err != nil && c.failed == nil {
+		c.failed = err
+	}
+	return err == nil
+}
+
+// tryLoad is load for those who cannot return an error.
+func (c *checker) tryLoad(ino uint32, in *inode) bool {
+	err := c.load(ino, in)
+	if err != nil && c.failed == nil {
+		c.failed = err
+	}
+	return err == nil
 }
 
 // write puts p into the transaction, at byte off.

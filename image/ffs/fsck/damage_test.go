@@ -9,6 +9,7 @@ import (
 
 	"github.com/resflash/resflash/image/ffs/ondisk"
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/integration/testimage"
 )
 
 var le = binary.LittleEndian
@@ -64,6 +65,16 @@ var damages = []damage{
 	{"group magic", func(img *image) { set32(img.header(1), 4, 0) }, []string{codeGroupMagic}, false},
 	{"group index", func(img *image) { set32(img.header(0), 12, 1) }, []string{codeGroupMagic}, false},
 	{"fragments of a group", func(img *image) { patch(img.header(1), 20, add32(-1)) }, []string{codeGroupHeader}, true},
+	{"initialised inodes", func(img *image) {
+		n := uint32(0) // of none
+		if img.version == ondisk.V1 {
+			n = 5 // which does not count
+		}
+		set32(img.header(int64(img.ino("many"))/img.ipg), 120, n)
+	}, []string{codeGroupHeader}, false},
+	{"more initialised inodes than there are", func(img *image) {
+		set32(img.header(int64(img.ino("many"))/img.ipg), 120, 1<<31+7)
+	}, []string{codeGroupHeader}, false},
 	{"spare in a group header", func(img *image) { set32(img.header(1), 160, 1) }, []string{codeGroupHeader}, true},
 	{"rotor", func(img *image) { patch(img.header(1), 40, func(uint32) uint32 { return uint32(img.fpg) }) }, []string{codeGroupHeader}, true},
 	{"freeoff", func(img *image) { patch(img.header(1), 96, add32(4)) }, []string{codeGroupHeader}, true},
@@ -315,18 +326,23 @@ func (img *image) freeInode() int {
 	}
 }
 
+// damageTree has what the damages are done to.
+func damageTree(k kind) testimage.Tree {
+	tree := sampleTree(k)
+	for _, name := range []string{"long", "long2"} {
+		p := make([]byte, 14*k.bsize+5)
+		for i := range p {
+			p[i] = byte(i>>6 + len(name))
+		}
+		tree.File(name, 0o644, p)
+	}
+	tree.Dir("empty", 0o755)
+	return tree
+}
+
 func TestDamage(t *testing.T) {
 	for _, k := range []kind{kinds[1], kinds[2]} {
-		tree := sampleTree(k)
-		for _, name := range []string{"long", "long2"} {
-			p := make([]byte, 14*k.bsize+5)
-			for i := range p {
-				p[i] = byte(i>>6 + len(name))
-			}
-			tree.File(name, 0o644, p)
-		}
-		tree.Dir("empty", 0o755)
-		healthy := newImage(t, k, tree)
+		healthy := newImage(t, k, damageTree(k))
 		require.Empty(t, tell(healthy.check()))
 		for _, d := range damages {
 			t.Run(k.String()+"/"+d.name, func(t *testing.T) {

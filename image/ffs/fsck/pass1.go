@@ -518,8 +518,8 @@ func (c *checker) lastBlock(in *inode) int64 {
 			return reads <= maxGuess
 		},
 	})
-	if err != nil {
-		return -1
+	if err != nil && c.failed == nil {
+		c.failed = err
 	}
 	return last
 }

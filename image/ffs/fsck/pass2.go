@@ -224,11 +224,11 @@ func (c *checker) foreign(d *dirInfo, p pointer, b []byte) (other uint32) {
 		return 0
 	}
 	var in inode
-	if c.load(e.Ino, &in) != nil || in.Size < ondisk.DirChunk || !c.fits(in.Direct[0], 1) {
+	if !c.tryLoad(e.Ino, &in) || in.Size < ondisk.DirChunk || !c.fits(in.Direct[0], 1) {
 		return 0
 	}
 	theirs := make([]byte, ondisk.DirChunk)
-	if c.read(theirs, in.Direct[0]<<c.fshift) != nil || !bytes.Equal(theirs, b[:ondisk.DirChunk]) {
+	if !c.tryRead(theirs, in.Direct[0]<<c.fshift) || !bytes.Equal(theirs, b[:ondisk.DirChunk]) {
 		return 0
 	}
 	return e.Ino
@@ -385,11 +385,11 @@ func (c *checker) secondName(d, child *dirInfo, e *entry, about func(code, forma
 // readDotDot returns what the ".." of a directory says, or 0.
 func (c *checker) readDotDot(ino uint32) uint32 {
 	var in inode
-	if c.load(ino, &in) != nil || in.Size < ondisk.DirChunk || !c.fits(in.Direct[0], 1) {
+	if !c.tryLoad(ino, &in) || in.Size < ondisk.DirChunk || !c.fits(in.Direct[0], 1) {
 		return 0
 	}
 	b := make([]byte, ondisk.DirChunk)
-	if c.read(b, in.Direct[0]<<c.fshift) != nil {
+	if !c.tryRead(b, in.Direct[0]<<c.fshift) {
 		return 0
 	}
 	if e, why := c.entryAt(b, 0); why == "" && e.Ino != 0 && e.isDot() {
