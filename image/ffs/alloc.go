@@ -43,7 +43,7 @@ type view struct {
 
 func (o *op) view(gr *group, b []byte) view {
 	v := view{free: b[gr.free : gr.free+int(gr.frags+7)/8], held: gr.held}
-	if !o.reuse {
+	if !o.reuse && gr.waiting {
 		v.committed = gr.committed
 	}
 	return v
@@ -68,7 +68,13 @@ func (v *view) byteAt(i int) uint8 {
 func (v *view) skip(i, end int, partial bool) int {
 	for i+8 <= end {
 		x := binary.LittleEndian.Uint64(v.free[i:])
-		if x != 0 && (!partial || x != 1<<64-1 || v.limited()) {
+		if v.committed != nil {
+			x &= binary.LittleEndian.Uint64(v.committed[i:])
+		}
+		if v.held != nil {
+			x &^= binary.LittleEndian.Uint64(v.held[i:])
+		}
+		if x != 0 && (!partial || x != 1<<64-1) {
 			break
 		}
 		i += 8
@@ -116,18 +122,19 @@ func (o *op) countBlocks(v *view, blk, most int64) int64 {
 	return n
 }
 
-// findRun returns the first fragment of a run of just n free ones in a block
-// that is not wholly free, from fragment start on and then from the beginning:
-// ffs_mapsearch.
-func (o *op) findRun(v *view, start, n int64) (int64, bool) {
+// findRun returns the first fragment of a run of free ones in a block that is
+// not wholly free, from fragment start on and then from the beginning:
+// ffs_mapsearch. The run is of n to most fragments.
+func (o *op) findRun(v *view, start, n, most int64) (int64, bool) {
+	lengths := uint8(1<<most-1) &^ uint8(1<<(n-1)-1)
 	scan := func(i, end int) (int64, bool) {
 		for ; i < end; i++ {
 			if i = v.skip(i, end, true); i >= end {
 				break
 			}
 			x := v.byteAt(i)
-			if o.w.alloc.runs[x]>>(n-1)&1 != 0 {
-				return int64(i)*8 + o.runIn(x, n), true
+			if m := o.w.alloc.runs[x] & lengths; m != 0 {
+				return int64(i)*8 + o.runIn(x, int64(bits.TrailingZeros8(m))+1), true
 			}
 		}
 		return 0, false
@@ -275,7 +282,7 @@ func (o *op) blocksIn(gr *group, start, want int64) (addr, blocks int64, err err
 // nothingIn is what it means that a group has no block although its count says
 // so: either it is there but must wait, or the count is wrong.
 func (o *op) nothingIn(gr *group, v *view, b []byte) error {
-	if gr.committed != nil && !o.reuse {
+	if gr.waiting && !o.reuse {
 		o.blocked = true
 	}
 	if !v.limited() && o.g.order.U32(b[cgFreeBlk:]) > 0 {

@@ -48,7 +48,7 @@ func (w *Writer) Thaw(committed bool) {
 	}
 	w.changed = false
 	for _, gr := range w.touched {
-		gr.committed = nil
+		gr.committed, gr.waiting = nil, false
 	}
 	w.touched = w.touched[:0]
 }

@@ -52,14 +52,16 @@ func (o *op) fragsIn(gr *group, start, n int64) (int64, error) {
 	if from < 0 {
 		from = min(int64(o.g.order.U32(b[cgFragRotor:])), gr.frags)
 	}
-	for k := n; k < o.g.frag; k++ {
-		if !v.limited() && o.g.order.U32(b[cgFreeRuns+4*k:]) == 0 {
-			continue
+	i, ok := int64(0), false
+	if v.limited() { // the counts do not tell what there is
+		i, ok = o.findRun(&v, from, n, o.g.frag-1)
+	}
+	for k := n; k < o.g.frag && !ok && !v.limited(); k++ {
+		if o.g.order.U32(b[cgFreeRuns+4*k:]) != 0 {
+			i, ok = o.findRun(&v, from, k, k)
 		}
-		i, ok := o.findRun(&v, from, k)
-		if !ok {
-			continue
-		}
+	}
+	if ok {
 		if b, err = o.change(gr); err != nil {
 			return 0, err
 		}
@@ -67,7 +69,7 @@ func (o *op) fragsIn(gr *group, start, n int64) (int64, error) {
 		return gr.start + i, o.setFrags(gr, i, n, false)
 	}
 	if o.w.sums[gr.num].FreeBlocks <= 0 {
-		if gr.committed != nil && !o.reuse {
+		if gr.waiting && !o.reuse {
 			o.blocked = true
 		}
 		return 0, nil

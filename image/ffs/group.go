@@ -27,6 +27,7 @@ type group struct {
 	clusterBlocks        int64
 
 	committed []byte // the free map of the last commit; nil: no change since
+	waiting   bool   // something that was in use then is free now
 	held      []byte // nil: nothing
 	nheld     int64
 
@@ -213,6 +214,9 @@ func (o *op) setFrags(gr *group, i, n int64, free bool) error {
 		return err
 	}
 	o.keepCommitted(gr, b)
+	if free && !gr.waiting && !gr.wasFree(i, n) {
+		gr.waiting = true
+	}
 	first, last := i/8, (i+n-1)/8
 	m, err := o.mapBytes(gr, gr.free+int(first), int(last-first+1))
 	if err != nil {
@@ -243,6 +247,14 @@ func (o *op) setFrags(gr *group, i, n int64, free bool) error {
 		return o.blocksChanged(gr, b, blk, 1, free)
 	}
 	return nil
+}
+
+// wasFree reports whether n fragments were all free in the last commit.
+func (gr *group) wasFree(i, n int64) bool {
+	for ; n > 0 && gr.isFresh(i); n-- {
+		i++
+	}
+	return n == 0
 }
 
 func usedOrFree(free bool) string {
