@@ -139,7 +139,7 @@ func (c *checkCmd) all(ctx context.Context, w *world, open func(context.Context,
 			results = append(results, r)
 		}
 		for _, p := range list {
-			r, err := c.one(ctx, a, p)
+			r, err := c.one(ctx, w, a, p)
 			if err != nil {
 				return nil, err
 			}
@@ -165,7 +165,7 @@ func tableResult(d *image.Disk) *checkJSON {
 
 // one checks a volume, and repairs it if that was asked for. The error is one
 // that ends everything.
-func (c *checkCmd) one(ctx context.Context, a address, p *image.Partition) (*checkJSON, error) {
+func (c *checkCmd) one(ctx context.Context, w *world, a address, p *image.Partition) (*checkJSON, error) {
 	r := &checkJSON{Image: a.image, Volume: p.ID, Type: p.Content.Type, Findings: []findingJSON{}, at: a.image}
 	if p.ID != "whole" {
 		r.at += ":" + p.ID
@@ -206,8 +206,10 @@ func (c *checkCmd) one(ctx context.Context, a address, p *image.Partition) (*che
 		return r.unchecked(vfs.Corruptf(-1, "volume "+p.ID, "the image ends %d bytes before it does", p.Size-p.Device().Size())), nil
 	}
 	collect := func(f vfs.Finding) { r.add(f, p.Start) }
+	bar := w.progress("checking "+r.at, 0)
+	defer bar.end()
 	if !c.Repair {
-		if err := driver.Check(ctx, p.Device(), collect); err != nil {
+		if err := driver.Check(ctx, countedDevice{p.Device(), bar}, collect); err != nil {
 			return r.failed(ctx, err)
 		}
 		r.judge()
@@ -221,7 +223,7 @@ func (c *checkCmd) one(ctx context.Context, a address, p *image.Partition) (*che
 		// What an earlier round could not mend is found again.
 		r.forgetLeft()
 		before := r.fixed
-		if err := driver.Repair(ctx, p.Transaction(), mode, collect); err != nil {
+		if err := driver.Repair(ctx, countedTransaction{p.Transaction(), bar}, mode, collect); err != nil {
 			return r.failed(ctx, err)
 		}
 		if r.fixed == before {

@@ -232,8 +232,11 @@ func setClock(fsys vfs.FS) error {
 // commit makes the changes of every image durable. Once it has begun, no
 // interruption ends it.
 func (e *editor) commit(ctx context.Context) error {
+	end := e.w.waiting("saving")
+	defer end()
 	for n, i := range e.images {
 		if err := i.disk.Commit(context.WithoutCancel(ctx)); err != nil {
+			end()
 			e.w.fail(fmt.Errorf("%s: %w", i.name, err))
 			for _, done := range e.images[:n] {
 				e.w.note("%s: was changed", done.name)
