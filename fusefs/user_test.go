@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -49,7 +50,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	require.NoError(t, os.Mkdir(home, 0o700))
 	require.NoError(t, os.Chown(home, nobody, nobody))
 
-	for _, scene := range []string{"mount", "closed-device", "no-device", "no-helper"} {
+	for _, scene := range []string{"mount", "write", "closed-device", "no-device", "no-helper"} {
 		t.Run(scene, func(t *testing.T) {
 			cmd := exec.Command(program)
 			cmd.Dir = home
@@ -140,6 +141,7 @@ func asUser(scene string) error {
 
 var scenes = map[string]func() error{
 	"mount":         userMounts,
+	"write":         userWrites,
 	"closed-device": func() error { return cannotMount(fusefs.ErrNoAccess) },
 	"no-device":     func() error { return cannotMount(fusefs.ErrNoDevice) },
 	"no-helper":     func() error { return cannotMount(fusefs.ErrNoHelper) },
@@ -224,4 +226,62 @@ func userMounts() (err error) {
 		return fmt.Errorf("allow_other: %v", err)
 	}
 	return nil
+}
+
+// userWrites changes what belongs to root, and makes things that are root's.
+func userWrites() (err error) {
+	dir, err := os.MkdirTemp("", "mnt")
+	if err != nil {
+		return err
+	}
+	mem := memfs.New()
+	mem.AddDir("/etc", func(a *vfs.Attr) { a.Mode = 0o555 })
+	mem.AddFile("/etc/master.passwd", []byte("root:*"), func(a *vfs.Attr) { a.Mode = vfs.Regular | 0o400 })
+	mem.AddFile("/su", []byte("program"), func(a *vfs.Attr) { a.Mode = vfs.Regular | 0o4755 })
+	mem.AddDir("/tmp", func(a *vfs.Attr) { a.Mode = 0o1777 })
+	mem.AddFile("/tmp/of-root", nil)
+	srv, err := fusefs.MountOne(dir, fusefs.Volume{FS: mem}, fusefs.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, srv.Unmount()) }()
+
+	text, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return err
+	}
+	if want := dir + " fuse.resflash rw,nosuid,nodev,"; !strings.Contains(string(text), want) {
+		return fmt.Errorf("%s\nlacks %s", text, want)
+	}
+	var errs []error
+	try := func(what string, err, want error) {
+		if !errors.Is(err, want) {
+			errs = append(errs, fmt.Errorf("%s: %v, not %v", what, err, want))
+		}
+	}
+	shows := func(path string, mode, uid uint32) {
+		var st unix.Stat_t
+		if err := unix.Lstat(dir+path, &st); err != nil || st.Mode&0o7777 != mode || st.Uid != uid || st.Gid != uid {
+			errs = append(errs, fmt.Errorf("%s: mode %o, owner %d:%d, %v", path, st.Mode, st.Uid, st.Gid, err))
+		}
+	}
+	try("write to a file of root", os.WriteFile(dir+"/etc/master.passwd", []byte("changed"), 0), nil)
+	try("make a file", os.WriteFile(dir+"/etc/new", []byte("x"), 0o640), nil)
+	shows("/etc/new", 0o640, 0)
+	try("make a directory", os.Mkdir(dir+"/etc/d", 0o711), nil)
+	shows("/etc/d", 0o711, 0)
+	try("chmod", unix.Chmod(dir+"/etc/new", 0o6755), nil)
+	shows("/etc/new", 0o6755, 0)
+	try("chown", os.Chown(dir+"/etc/d", 77, 77), nil)
+	shows("/etc/d", 0o711, 77)
+	try("write to a program", os.WriteFile(dir+"/su", []byte("changed"), 0), nil)
+	shows("/su", 0o755, 0)
+	try("times", os.Chtimes(dir+"/su", time.Unix(1, 2), time.Unix(3, 4)), nil)
+	try("remove from a sticky directory", os.Remove(dir+"/tmp/of-root"), nil)
+	shows("/tmp", 0o1777, 0)
+	try("make a device", unix.Mknod(dir+"/null", unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))), syscall.EPERM)
+	try("make a pipe", unix.Mkfifo(dir+"/fifo", 0o600), nil)
+	try("rename", os.Rename(dir+"/etc/d", dir+"/d"), nil)
+	try("remove", os.RemoveAll(dir+"/etc"), nil)
+	return errors.Join(errs...)
 }
