@@ -2,7 +2,6 @@ package squashfs
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -11,8 +10,8 @@ import (
 	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
-	"github.com/ulikunitz/xz/lzma"
 
+	"github.com/resflash/resflash/image/squashfs/lzma"
 	"github.com/resflash/resflash/image/squashfs/ondisk"
 	"github.com/resflash/resflash/image/vfs"
 )
@@ -127,30 +126,10 @@ type lz4Codec struct{}
 
 func (lz4Codec) decode(dst, src []byte) (int, error) { return lz4.UncompressBlock(src, dst) }
 
-// lzmaCodec reads streams with the old header: properties, size of the
-// dictionary, length of the contents.
 type lzmaCodec struct{}
 
-const (
-	lzmaHeaderSize = 13
-	lzmaDictOff    = 1
-)
+func (lzmaCodec) decode(dst, src []byte) (int, error) { return lzma.Alone(dst, src) }
 
-func (lzmaCodec) decode(dst, src []byte) (int, error) {
-	if len(src) < lzmaHeaderSize {
-		return 0, io.ErrUnexpectedEOF
-	}
-	// Nothing reaches back further than to the start of the block, so the
-	// dictionary need not be larger, whatever the header says.
-	head := [lzmaHeaderSize]byte(src)
-	dict := uint32(dictFor(len(dst)))
-	binary.LittleEndian.PutUint32(head[lzmaDictOff:], min(dict, binary.LittleEndian.Uint32(head[lzmaDictOff:])))
-	r, err := lzma.NewReader(io.MultiReader(bytes.NewReader(head[:]), bytes.NewReader(src[lzmaHeaderSize:])))
-	if err != nil {
-		return 0, err
-	}
-	return readAll(r, dst)
-}
+type xzCodec struct{}
 
-// dictFor is the dictionary that a block of n bytes needs.
-func dictFor(n int) int { return max(n, lzma.MinDictCap) }
+func (xzCodec) decode(dst, src []byte) (int, error) { return lzma.XZ(dst, src) }

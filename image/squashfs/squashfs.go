@@ -18,7 +18,7 @@
 // the inode number is made of the place of the inode, so that it can be found,
 // and hard links still are one file.
 //
-// Versions before 4.0, lzo and the filters of xz are refused by name. File
+// Versions before 4.0, lzo and rare filters of xz are refused by name. File
 // systems of big-endian machines, which only those versions had, are not
 // recognised.
 package squashfs

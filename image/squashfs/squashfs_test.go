@@ -341,7 +341,7 @@ func open(t testing.TB, img string) (vfs.FS, blockio.Device) {
 // forms are ways to make a file system.
 var forms = []struct{ name, args string }{
 	{"gzip", ""},
-	{"xz", "-comp xz"},
+	{"xz", "-comp xz -Xbcj x86,arm"},
 	{"lzma", "-comp lzma"},
 	{"lz4", "-comp lz4 -Xhc -b 64K"},
 	{"zstd", "-comp zstd -b 1M"},

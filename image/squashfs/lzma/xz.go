@@ -1,25 +1,13 @@
-package squashfs
+package lzma
 
 import (
-	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"hash/crc64"
-	"io"
-
-	"github.com/ulikunitz/xz/lzma"
 
 	"github.com/resflash/resflash/image/vfs"
 )
-
-// xzCodec reads the first block of a stream in the container format of xz, which
-// is all that squashfs puts into one. The container is read here rather than by
-// the library to say which filter is missing, and because the size of the
-// dictionary that a stream asks for is none to allocate: no block of squashfs
-// reaches back further than to its start.
-type xzCodec struct{}
 
 // What the container consists of.
 const (
@@ -38,19 +26,12 @@ const (
 	xzFilterLZMA2 = 0x21
 )
 
-var (
-	errXZ       = errors.New("bad xz stream")
-	errXZCRC    = errors.New("bad CRC in an xz stream")
-	crc64Tables = crc64.MakeTable(crc64.ECMA)
-)
+var crc64Table = crc64.MakeTable(crc64.ECMA)
 
-// xzFilters are the names of the filters that convert machine code.
-var xzFilters = map[uint64]string{
-	3: "delta", 4: "x86 BCJ", 5: "PowerPC BCJ", 6: "IA-64 BCJ", 7: "ARM BCJ", 8: "ARM-Thumb BCJ", 9: "SPARC BCJ",
-	10: "ARM64 BCJ", 11: "RISC-V BCJ",
-}
-
-func (xzCodec) decode(dst, src []byte) (int, error) {
+// XZ decompresses the first block of a stream in the container format of xz into
+// dst, and returns how long its contents are. A filter that it does not know is a
+// [*vfs.NotSupportedError].
+func XZ(dst, src []byte) (int, error) {
 	check, src, err := xzStreamHeader(src)
 	if err != nil {
 		return 0, err
@@ -59,33 +40,30 @@ func (xzCodec) decode(dst, src []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	in := bytes.NewReader(src)
-	r, err := lzma.Reader2Config{DictCap: dictFor(len(dst))}.NewReader2(in)
-	if err != nil {
-		return 0, err
-	}
-	n, err := readAll(r, dst)
+	n, used, err := lzma2(dst, src)
 	if err != nil {
 		return n, err
 	}
 	if head.unpacked >= 0 && head.unpacked != int64(n) {
-		return n, errXZ
+		return n, ErrCorrupt
+	}
+	for i := len(head.filters) - 1; i >= 0; i-- {
+		head.filters[i](dst[:n])
 	}
 	// Padding to a multiple of four, then the check.
-	packed := len(src) - in.Len()
-	return n, xzCheck(check, dst[:n], src[min((packed+3)&^3, len(src)):])
+	return n, xzCheck(check, dst[:n], src[min((used+3)&^3, len(src)):])
 }
 
 func xzStreamHeader(src []byte) (check byte, rest []byte, err error) {
 	if len(src) < xzHeaderSize || string(src[:len(xzMagic)]) != xzMagic {
-		return 0, nil, errXZ
+		return 0, nil, ErrCorrupt
 	}
 	flags := src[6:8]
 	if flags[0] != 0 || flags[1] > 15 {
-		return 0, nil, errXZ
+		return 0, nil, ErrCorrupt
 	}
 	if crc32.ChecksumIEEE(flags) != binary.LittleEndian.Uint32(src[8:]) {
-		return 0, nil, errXZCRC
+		return 0, nil, ErrChecksum
 	}
 	return flags[1], src[xzHeaderSize:], nil
 }
@@ -93,30 +71,31 @@ func xzStreamHeader(src []byte) (check byte, rest []byte, err error) {
 // An xzBlock is the header of a block.
 type xzBlock struct {
 	unpacked int64 // -1: not told
+	filters  []func(b []byte)
 }
 
 func xzBlockHeader(src []byte) (h xzBlock, rest []byte, err error) {
 	h.unpacked = -1
 	if len(src) < 1 || src[0] == 0 { // 0: the index, so there are no blocks
-		return h, nil, errXZ
+		return h, nil, ErrCorrupt
 	}
 	size := (int(src[0]) + 1) * 4
 	if size > len(src) {
-		return h, nil, io.ErrUnexpectedEOF
+		return h, nil, ErrTooShort
 	}
 	b := src[:size-4]
 	if crc32.ChecksumIEEE(b) != binary.LittleEndian.Uint32(src[size-4:]) {
-		return h, nil, errXZCRC
+		return h, nil, ErrChecksum
 	}
 	flags := b[1]
 	if flags&xzReserved != 0 {
-		return h, nil, errXZ
+		return h, nil, ErrCorrupt
 	}
 	b = b[2:]
 	next := func() uint64 {
 		v, n := binary.Uvarint(b)
 		if n <= 0 {
-			err = errXZ
+			err = ErrCorrupt
 			b = nil
 			return 0
 		}
@@ -133,10 +112,14 @@ func xzBlockHeader(src []byte) (h xzBlock, rest []byte, err error) {
 		id, props := next(), next()
 		switch {
 		case err != nil || props > uint64(len(b)):
-			return h, nil, errXZ
+			return h, nil, ErrCorrupt
 		case id == xzFilterLZMA2 && i == int(flags&3) && props == 1:
-		case xzFilters[id] != "":
-			return h, nil, &vfs.NotSupportedError{What: "xz filter " + xzFilters[id], Off: -1}
+		case filters[id] != nil && i < int(flags&3) && props == 0:
+			h.filters = append(h.filters, filters[id])
+		case filters[id] != nil && i < int(flags&3):
+			return h, nil, &vfs.NotSupportedError{What: "xz filter with a start offset", Off: -1}
+		case filterNames[id] != "":
+			return h, nil, &vfs.NotSupportedError{What: "xz filter " + filterNames[id], Off: -1}
 		default:
 			return h, nil, &vfs.NotSupportedError{What: fmt.Sprintf("xz filter %#x", id), Off: -1}
 		}
@@ -153,17 +136,17 @@ func xzCheck(check byte, data, sum []byte) error {
 		return nil
 	case xzCheckCRC32:
 		if len(sum) < 4 {
-			return io.ErrUnexpectedEOF
+			return ErrTooShort
 		}
 		if crc32.ChecksumIEEE(data) != binary.LittleEndian.Uint32(sum) {
-			return errXZCRC
+			return ErrChecksum
 		}
 	case xzCheckCRC64:
 		if len(sum) < 8 {
-			return io.ErrUnexpectedEOF
+			return ErrTooShort
 		}
-		if crc64.Checksum(data, crc64Tables) != binary.LittleEndian.Uint64(sum) {
-			return errXZCRC
+		if crc64.Checksum(data, crc64Table) != binary.LittleEndian.Uint64(sum) {
+			return ErrChecksum
 		}
 	}
 	return nil
