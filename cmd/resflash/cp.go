@@ -62,8 +62,8 @@ func (c *cpCmd) Run(ctx context.Context, w *world) error {
 		})
 	}
 	switch {
-	case c.DryRun || c.Output != "":
-		return usageError("", fmt.Errorf("--dry-run and --output are for changing an image, and %s is on the host", dest))
+	case c.DryRun || c.Output != "" || c.JSON || c.Verbose:
+		return usageError("", fmt.Errorf("--dry-run, --output, --verbose and --json are for changing an image, and %s is on the host", dest))
 	case isHostFile(dest) && !isAddress(sources[0]):
 		return usageError("", fmt.Errorf("%s: which file? write %s:/path", dest, dest))
 	}
