@@ -163,7 +163,12 @@ func (d *Disk) Transaction() blockio.Transaction {
 }
 
 // Commit makes all changes since the last one durable, of every volume.
-func (d *Disk) Commit(ctx context.Context) error { return d.session.Commit(ctx) }
+func (d *Disk) Commit(ctx context.Context) error {
+	if d.session == nil {
+		return blockio.ErrReadOnly
+	}
+	return d.session.Commit(ctx)
+}
 
 // Stats returns what the session has written so far; nothing if the disk was
 // opened for reading.

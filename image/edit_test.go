@@ -7,7 +7,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -190,6 +192,48 @@ func TestNoPermissionIsSaidClearly(t *testing.T) {
 	_, err = image.Edit(ctx, name, image.EditOptions{})
 	assert.ErrorIs(t, err, fs.ErrPermission)
 	assert.ErrorContains(t, err, "journal")
+}
+
+// The journal of a block device lies in a folder of its own, under one name
+// however the device is called.
+func TestEditBlockDevice(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a block device is made by root")
+	}
+	testtool.Need(t, "losetup")
+	name, data := raw(t)
+	out, err := exec.Command("losetup", "--find", "--show", name).Output()
+	if err != nil {
+		testtool.Missing(t, "no loop devices: %v", err)
+	}
+	device := strings.TrimSpace(string(out))
+	defer func() { testtool.Run(t, "losetup", "--detach", device) }()
+	dir := filepath.Join(t.TempDir(), "journals")
+	t.Setenv(blockio.JournalDirVar, dir)
+	link := filepath.Join(t.TempDir(), "disk")
+	require.NoError(t, os.Symlink(device, link))
+
+	d, err := image.Edit(ctx, link, image.EditOptions{})
+	require.NoError(t, err)
+	_, err = image.Edit(ctx, device, image.EditOptions{})
+	assert.ErrorIs(t, err, blockio.ErrLocked)
+	put(t, d, data)
+	require.NoError(t, d.Commit(ctx))
+	assert.Equal(t, []string{filepath.Base(device) + blockio.JournalSuffix}, names(t, dir))
+	journal := contents(t, filepath.Join(dir, names(t, dir)[0]))
+	require.NoError(t, d.Close())
+	assert.Empty(t, names(t, dir))
+	assert.Equal(t, data, contents(t, device))
+
+	// As if it had been interrupted, and root had kept the journal elsewhere.
+	require.NoError(t, os.WriteFile(filepath.Join(dir, filepath.Base(device)+blockio.JournalSuffix), journal, 0o600))
+	t.Setenv("XDG_STATE_HOME", filepath.Dir(dir))
+	require.NoError(t, os.Rename(dir, filepath.Join(filepath.Dir(dir), "resflash")))
+	d, err = image.Edit(ctx, device, image.EditOptions{})
+	require.NoError(t, err)
+	assert.True(t, d.Recovery().Finished)
+	require.NoError(t, d.Close())
+	assert.Empty(t, names(t, filepath.Join(filepath.Dir(dir), "resflash")))
 }
 
 func TestJournalThatWasRemoved(t *testing.T) {

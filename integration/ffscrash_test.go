@@ -101,6 +101,7 @@ func TestFFSSurvivesCrashes(t *testing.T) {
 	}
 	close(next)
 	wg.Wait()
+	assert.Greater(t, total.Distinct, 50*sessions, "what is tried is worth trying")
 	t.Logf("%d sessions, %d commits: %d cuts and %d power cuts in any order tried, %d different images checked; failures: %d",
 		sessions, total.Commits, total.Cuts, total.Shuffles, total.Distinct, failures)
 }

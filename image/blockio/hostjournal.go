@@ -38,10 +38,11 @@ func JournalOf(image *File) (*HostJournal, error) {
 	if err != nil {
 		return nil, err
 	}
-	// However it is named, there is one journal.
+	// However it is named, there is one journal. A file without a name (as
+	// /dev/fd/3 may be) has none.
 	path, err := filepath.EvalSymlinks(image.Name())
 	if err != nil {
-		return nil, err
+		path = image.Name()
 	}
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, err
@@ -145,6 +146,9 @@ func (j *HostJournal) Open(write bool) (JournalFile, error) {
 	for _, path := range append([]string{j.path}, j.also...) {
 		var f *os.File
 		f, err = os.OpenFile(path, flag|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+		if errors.Is(err, syscall.ENAMETOOLONG) {
+			err = fs.ErrNotExist
+		}
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -3,11 +3,13 @@ package blockio_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -290,6 +292,25 @@ func TestJournalBesideTheImage(t *testing.T) {
 	info, err := os.Stat(journal.Name())
 	require.NoError(t, err)
 	assert.Equal(t, uint32(4711), info.Sys().(*syscall.Stat_t).Uid, "so that the owner can finish what root began")
+}
+
+func TestNamesWithoutRoomForAJournal(t *testing.T) {
+	dir := t.TempDir()
+	long := filepath.Join(dir, strings.Repeat("n", 250))
+	require.NoError(t, os.WriteFile(long, pattern(1000), 0o600))
+	gone, err := os.CreateTemp(dir, "")
+	require.NoError(t, err)
+	defer gone.Close()
+	require.NoError(t, os.Remove(gone.Name()))
+	for _, name := range []string{long, fmt.Sprintf("/proc/self/fd/%d", gone.Fd())} {
+		file, err := blockio.OpenFile(name)
+		require.NoError(t, err)
+		defer file.Close()
+		journal, err := blockio.JournalOf(file)
+		require.NoError(t, err)
+		_, err = journal.Open(false)
+		assert.ErrorIs(t, err, fs.ErrNotExist, "can be read all the same")
+	}
 }
 
 // FuzzJournal opens images with arbitrary journals.
