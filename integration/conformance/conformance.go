@@ -30,6 +30,10 @@ type Options struct {
 	// Host says that it is a file system of the kernel, which is not asked
 	// what only a mount by FUSE can answer.
 	Host bool
+	// SameProcess: the mount is served by this process. Then no program can be
+	// started from it: until the program runs, the Go runtime cannot stop the
+	// world, which whoever serves the mount may need.
+	SameProcess bool
 	// NoDevices: device nodes cannot be made, for want of rights.
 	NoDevices bool
 	// NoFlags: there are no immutable and append-only files.

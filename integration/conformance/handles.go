@@ -166,11 +166,11 @@ func handleCases(opt Options) []testCase {
 			}})
 		}
 	}
-	return append(all, fileCases()...)
+	return append(all, fileCases(opt)...)
 }
 
 // fileCases are about one file, or two.
-func fileCases() []testCase {
+func fileCases(opt Options) []testCase {
 	var all []testCase
 	add := func(name string, want error, fn func(dir string, f *os.File) error) {
 		all = append(all, testCase{name: name, want: want, run: func(dir string, _ Options) error {
@@ -281,6 +281,16 @@ func fileCases() []testCase {
 		}
 		return err
 	})
+	add("exec/not-executable", unix.EACCES, func(dir string, f *os.File) error {
+		f.Close()
+		if err := os.Chmod(dir+"/f", 0o644); err != nil {
+			return err
+		}
+		return unix.Access(dir+"/f", unix.X_OK)
+	})
+	if opt.SameProcess {
+		return all
+	}
 	add("exec/open-for-writing", unix.ETXTBSY, func(dir string, f *os.File) error {
 		return exec.Command(dir + "/f").Run()
 	})
@@ -299,13 +309,6 @@ func fileCases() []testCase {
 	add("exec/no-program", unix.ENOEXEC, func(dir string, f *os.File) error {
 		f.Close()
 		return exec.Command(dir + "/f").Run()
-	})
-	add("exec/not-executable", unix.EACCES, func(dir string, f *os.File) error {
-		f.Close()
-		if err := os.Chmod(dir+"/f", 0o644); err != nil {
-			return err
-		}
-		return unix.Access(dir+"/f", unix.X_OK)
 	})
 	return all
 }
