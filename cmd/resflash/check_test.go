@@ -52,14 +52,7 @@ func TestCheckRefuses(t *testing.T) {
 // system if one says what it is, in a partition by the word of the table.
 func TestRepairOfALostSuperblock(t *testing.T) {
 	newFS(t)
-	wipe := func(name string, off int64) {
-		f, err := os.OpenFile(name, os.O_RDWR, 0)
-		require.NoError(t, err)
-		defer f.Close()
-		_, err = f.WriteAt(make([]byte, 8192), off)
-		require.NoError(t, err)
-	}
-	wipe("new.fs", 65536)
+	wipe(t, "new.fs", 65536)
 	_, stderr, code := resflash("check", "new.fs")
 	assert.Equal(t, exitNotImage, code)
 	assert.Contains(t, stderr, "hint: if it was FFS, its superblock may be lost: resflash check --type ffs new.fs\n")
@@ -74,13 +67,23 @@ func TestRepairOfALostSuperblock(t *testing.T) {
 	data, err := os.ReadFile("disk.img")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile("copy.img", data, 0o600))
-	wipe("copy.img", inspectOf(t, "copy.img", "d").Start+65536)
+	wipe(t, "copy.img", inspectOf(t, "copy.img", "d").Start+65536)
 	_, stderr, code = resflash("check", "copy.img:d")
 	assert.Equal(t, exitDamaged, code, stderr)
 	stdout, stderr, code = resflash("check", "--repair", "--yes", "copy.img:d")
 	assert.Equal(t, 0, code, stdout+stderr)
 	assert.Equal(t, works(t, "export", "--format", "mtree", "disk.img:d:/try"), works(t, "export", "--format", "mtree", "copy.img:d:/try"))
 	clean(t, "copy.img:d")
+}
+
+// wipe takes away the superblock at off.
+func wipe(t *testing.T, name string, off int64) {
+	t.Helper()
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer f.Close()
+	_, err = f.WriteAt(make([]byte, 8192), off)
+	require.NoError(t, err)
 }
 
 // What would lose something is repaired only with --yes, and what that costs
