@@ -18,7 +18,7 @@ type foundSuper struct {
 	raw   []byte // all of its area
 	at    int64  // where the primary has its place
 	from  int64  // where it was read: there, or from a copy
-	// partly says that only the geometry comes from the copy.
+	// partly says that what is volatile does not come from the copy.
 	partly bool
 }
 
@@ -144,16 +144,22 @@ func search(ctx context.Context, dev blockio.Device, everywhere bool) (s *foundS
 	return other.over(s.raw), strings.Join(diff, ", "), nil
 }
 
-// over returns a copy as it replaces a damaged primary: what changes over time
-// is kept of the primary, if it makes sense at all.
+// volatile is what changes in a primary superblock, but not in its copies, and
+// has no other source: times, totals, the clean flag, where it was mounted, and
+// its name.
+var volatile = [][2]int{{32, 36}, {192, 210}, {212, 712}, {1008, 1040}, {1072, 1080}}
+
+// over returns a copy as it replaces a damaged primary: what is volatile is kept
+// of the primary, if the rest of that makes it likely to be sound.
 func (s *foundSuper) over(damaged []byte) *foundSuper {
-	if len(damaged) < ondisk.SuperSize || s.geo.order.U32(damaged[ondisk.SuperMagicOff:]) != s.super.Magic {
+	o := s.geo.order
+	if len(damaged) < ondisk.SuperSize || o.U32(damaged[ondisk.SuperMagicOff:]) != s.super.Magic ||
+		2*len(differing(s.geo.foundBy(), o, s.raw, damaged)) > len(s.geo.foundBy()) {
 		return s
 	}
 	raw := append([]byte(nil), s.raw...)
-	copy(raw, damaged[:ondisk.SuperSize])
-	for _, f := range s.geo.foundBy() {
-		copy(raw[f.off:f.off+f.size], s.raw[f.off:])
+	for _, v := range volatile {
+		copy(raw[v[0]:v[1]], damaged[v[0]:])
 	}
 	kept, _, err := parseSuper(raw, s.at)
 	if err != nil || kept == nil || *kept.geo != *s.geo {

@@ -48,7 +48,7 @@ func (c *checker) linkUp(ino uint32, typ uint8) (dir uint32, name string, err er
 // openLostFound finds or makes the next directory for what was found: lost+found,
 // lost+found.1, and so on.
 func (c *checker) openLostFound() error {
-	const most = 64
+	const most = 1 << 10
 	for c.lost.tried < most {
 		name := "lost+found"
 		if c.lost.tried > 0 {
