@@ -171,7 +171,8 @@ func (r *modelRun) do(ctx context.Context, operations int) error {
 	if err := r.model.Steps(ctx, operations); err != nil {
 		return err
 	}
-	if err := r.model.Settle(ctx, 8<<20, 900); err != nil {
+	// Sleuth Kit takes holes that are larger than the file system for damage.
+	if err := r.model.Settle(ctx, min(8<<20, r.size/4), 900); err != nil {
 		return err
 	}
 	return r.sameAs(ctx, r.model.Committed())
