@@ -32,7 +32,7 @@ bench: build ## ratios against fuse2fs, the kernel and the ceilings of go-fuse
 	$(GO) run ./integration/bench
 
 FUZZTIME ?= 10m
-fuzz: ## every fuzzer for FUZZTIME
+fuzz: ## every fuzzer for FUZZTIME, and SEEDS=1000 of random operations
 	integration/fuzz.sh $(FUZZTIME)
 
 lint: ## formatting, vet, staticcheck, import directions

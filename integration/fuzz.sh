@@ -19,4 +19,4 @@ echo "== TestFFSModel for ${RESFLASH_MODEL_SEEDS:=1000} seeds"
 export RESFLASH_MODEL_SEEDS
 "${GO:-go}" test -timeout 0 -count 1 -run '^TestFFSModel$' ./integration
 echo "== random operations with ${SEEDS:=1000} seeds"
-RESFLASH_MODEL_SEEDS=$SEEDS "${GO:-go}" test -timeout 0 -count 1 -v -run Model ./integration
+RESFLASH_MODEL_SEEDS=$SEEDS "${GO:-go}" test -timeout 0 -count 1 -v -run '^TestFFSModel$' ./integration
