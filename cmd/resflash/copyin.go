@@ -166,7 +166,7 @@ func (s *source) onHost(recursive bool) error {
 
 // stream copies what is read from a pipe.
 func (j *copying) stream(ctx context.Context, src source, at target) error {
-	r := &interruptible{ctx, src.stream}
+	r := &interruptible{ctx: ctx, r: src.stream}
 	if src.text == "-" {
 		r.r = j.e.w.stdin
 	}

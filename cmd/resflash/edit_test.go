@@ -321,7 +321,7 @@ func TestSlashesAtTheEnd(t *testing.T) {
 	works(t, "cp", "-r", "tree/", "new.fs:/")
 	works(t, "cp", "-r", "tree/", "new.fs:/copy/")
 	works(t, "mv", "new.fs:/made/", "new.fs:/moved/")
-	works(t, "rm", "-r", "new.fs:/dir/")
+	works(t, "rm", "-R", "new.fs:/dir/")
 	assert.Equal(t, "/\n/copy\n/copy/sub\n/link\n/moved\n/tree\n/tree/sub\n/two\n", works(t, "find", "new.fs:/"))
 	clean(t, "new.fs")
 }

@@ -54,7 +54,7 @@ func (c *writeCmd) Run(ctx context.Context, w *world) error {
 		}
 		bar := w.progress("written", 0)
 		defer bar.end()
-		in := &interruptible{ctx, w.stdin}
+		in := &interruptible{ctx: ctx, r: w.stdin}
 		if at.attr != nil && (c.Append || c.Offset != "") {
 			if err := writable(at); err != nil {
 				return err
@@ -188,6 +188,7 @@ func (e *editor) fill(ctx context.Context, at target, r io.Reader, off int64, ba
 type interruptible struct {
 	ctx context.Context
 	r   io.Reader
+	buf []byte // of the source alone: a read that is given up goes on
 }
 
 func (i *interruptible) Read(p []byte) (int, error) {
@@ -195,8 +196,10 @@ func (i *interruptible) Read(p []byte) (int, error) {
 		n   int
 		err error
 	}
-	// The buffer of a read that is given up must stay its own.
-	own := make([]byte, len(p))
+	if i.buf == nil {
+		i.buf = make([]byte, 256<<10)
+	}
+	own := i.buf[:min(len(p), len(i.buf))]
 	done := make(chan result, 1)
 	go func() {
 		n, err := i.r.Read(own)
