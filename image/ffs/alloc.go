@@ -122,6 +122,27 @@ func (o *op) countBlocks(v *view, blk, most int64) int64 {
 	return n
 }
 
+// findBlocks returns up to want adjacent free blocks: those at block start if
+// that is free, or else the first that are enough, or the most of the first few.
+func (o *op) findBlocks(v *view, start, want int64) (blk, n int64) {
+	from := start
+	for range 16 {
+		at, ok := o.findBlock(v, from)
+		if !ok {
+			break
+		}
+		k := o.countBlocks(v, at, want)
+		if n == 0 || k > n {
+			blk, n = at, k
+		}
+		if at == start || n == want || at < from {
+			break
+		}
+		from = at + k
+	}
+	return blk, n
+}
+
 // findRun returns the first fragment of a run of free ones in a block that is
 // not wholly free, from fragment start on and then from the beginning:
 // ffs_mapsearch. The run is of n to most fragments.
@@ -171,7 +192,7 @@ func (o *op) runIn(x uint8, n int64) int64 {
 // many there are: freespace.
 func (o *op) room(n int64) (int64, error) {
 	w := o.w
-	left := w.total.FreeBlocks*o.g.frag + w.total.FreeFrags
+	left := w.freeFrags()
 	if !w.reserve {
 		left -= w.reserved()
 	}
@@ -179,6 +200,12 @@ func (o *op) room(n int64) (int64, error) {
 		return 0, syscall.ENOSPC
 	}
 	return left, nil
+}
+
+// freeFrags is how many fragments are free. Those of files that have no name
+// but are still open are free on the medium, and yet in use.
+func (w *Writer) freeFrags() int64 {
+	return w.total.FreeBlocks*w.geo.frag + w.total.FreeFrags - w.held
 }
 
 // reserved is how many fragments are for the superuser.
@@ -262,11 +289,10 @@ func (o *op) blocksIn(gr *group, start, want int64) (addr, blocks int64, err err
 		start = int64(o.g.order.U32(b[cgRotor:])) / o.g.frag
 		start = min(start, gr.frags/o.g.frag)
 	}
-	blk, ok := o.findBlock(&v, start)
-	if !ok {
+	blk, n := o.findBlocks(&v, start, want)
+	if n == 0 {
 		return 0, 0, o.nothingIn(gr, &v, b)
 	}
-	n := o.countBlocks(&v, blk, want)
 	if blk != start {
 		if b, err = o.change(gr); err != nil {
 			return 0, 0, err

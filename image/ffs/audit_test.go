@@ -61,9 +61,6 @@ func (a *auditor) inodes() {
 			continue
 		}
 		a.used[n] = in
-		if in.Gen == 0 {
-			a.problem("inode %d has no generation", n)
-		}
 		a.blocks(in)
 	}
 }
@@ -328,7 +325,7 @@ func (a *auditor) group(n uint64) ondisk.Summary {
 		a.problem("group %d: rotors %d %d %d", n, h.Rotor, h.FragRotor, h.InodeRotor)
 	}
 	a.clusters(n, h, b, clusters)
-	if g.version == ondisk.V1 && a.super.OldCpg == 1 && h.OldBtotOff != 0 {
+	if g.version == ondisk.V1 && g.flavour == ondisk.OpenBSD { // others do not keep them
 		if got := int32(g.order.U32(b[h.OldBtotOff:])); got != s.FreeBlocks {
 			a.problem("group %d: cg_blktot says %d, found %d", n, got, s.FreeBlocks)
 		}

@@ -122,3 +122,83 @@ func fuzzSeeds(f *testing.F) [][]byte {
 	}
 	return seeds
 }
+
+// FuzzOpenWritable changes bytes of a small image as FuzzOpen does, opens it
+// for writing and does a bit of everything: whatever the damage, no panic and
+// no endless loop.
+func FuzzOpenWritable(f *testing.F) {
+	bases := fuzzBases(f)
+	for i := range bases {
+		f.Add(uint8(i), []byte{}, []byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11})
+		f.Add(uint8(i), []byte{0x1c, 0x40, 0xff}, []byte{1, 1, 2, 6, 1, 7}) // a group's counts
+	}
+	f.Fuzz(func(t *testing.T, which uint8, changes, ops []byte) {
+		data := bytes.Clone(bases[int(which)%len(bases)].data)
+		for ; len(changes) >= 3; changes = changes[3:] {
+			data[(int(changes[0])|int(changes[1])<<8)%len(data)] = changes[2]
+		}
+		mem := blockio.NewMemory(data)
+		fsys, err := OpenWritable(ctx, blockio.NewSession(mem, blockio.SessionOptions{}))
+		if err != nil {
+			return
+		}
+		fuzzWrite(fsys.(*Writer), ops[:min(len(ops), 40)])
+	})
+}
+
+// fuzzWrite does operations, whatever comes of them.
+func fuzzWrite(w *Writer, ops []byte) {
+	dirs := []vfs.Ino{w.Root()}
+	files := []vfs.Ino{3, 4, 5}
+	for e, err := range w.ReadDir(ctx, w.Root(), 0) {
+		if err != nil || len(files) > 50 {
+			break
+		}
+		files = append(files, e.Ino)
+		if e.Type == vfs.Dir {
+			dirs = append(dirs, e.Ino)
+		}
+	}
+	for i, op := range ops {
+		dir, file, name := dirs[i%len(dirs)], files[i*7%len(files)], string(rune('a'+i%5))
+		size := int64(i) * 2500
+		switch op % 14 {
+		case 0:
+			if a, err := w.Create(ctx, dir, name, vfs.NewNode{Mode: vfs.Regular}); err == nil {
+				files = append(files, a.Ino)
+			}
+		case 1:
+			_, _ = w.WriteAt(ctx, file, make([]byte, 9000), size)
+		case 2:
+			_, _ = w.Setattr(ctx, file, vfs.SetAttr{Size: &size})
+		case 3:
+			if a, err := w.Create(ctx, dir, name+"d", vfs.NewNode{Mode: vfs.Dir}); err == nil {
+				dirs = append(dirs, a.Ino)
+			}
+		case 4:
+			_ = w.Unlink(ctx, dir, name)
+		case 5:
+			_ = w.Unlink(ctx, w.Root(), "link")
+		case 6:
+			_ = w.Rename(ctx, w.Root(), "d", dir, name, vfs.RenameFlags(i%3))
+		case 7:
+			for _, d := range dirs {
+				_ = w.Unlink(ctx, d, "file")
+			}
+		case 8:
+			_ = w.Rmdir(ctx, dir, name+"d")
+		case 9:
+			_, _ = w.Link(ctx, file, dir, name+"l")
+		case 10:
+			_ = w.Fallocate(ctx, file, vfs.AllocPunchHole|vfs.AllocKeepSize, size, 9000)
+		case 11:
+			_ = w.Fallocate(ctx, file, 0, 0, size+1)
+		case 12:
+			w.Pin(file)
+			defer func() { _ = w.Unpin(ctx, file) }()
+		case 13:
+			_ = w.Sync(ctx)
+		}
+	}
+	_ = w.Sync(ctx)
+}

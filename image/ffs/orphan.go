@@ -91,7 +91,12 @@ func (w *Writer) hold(or *orphan, held bool) {
 			flipBits(gr.held, i, n, held)
 			if held {
 				gr.nheld += n
-			} else if gr.nheld -= n; gr.nheld == 0 {
+				w.held += n
+			} else {
+				gr.nheld -= n
+				w.held -= n
+			}
+			if gr.nheld == 0 {
 				gr.held = nil
 			}
 			addr += n

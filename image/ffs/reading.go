@@ -18,13 +18,7 @@ func (w *Writer) Statfs(context.Context) (vfs.Statfs, error) {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
 	s := w.FS.stat
-	free := clamp(w.total.FreeBlocks, w.geo.frags)*w.geo.frag + w.total.FreeFrags
-	for _, or := range w.orphans { // free on the medium, and still in use
-		for _, r := range or.runs {
-			free -= r.n
-		}
-	}
-	free = clamp(free, int64(s.Blocks))
+	free := clamp(w.freeFrags(), int64(s.Blocks))
 	s.Free = uint64(free)
 	s.Avail = uint64(max(free-w.reserved(), 0))
 	if w.reserve {

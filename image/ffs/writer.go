@@ -39,6 +39,7 @@ type Writer struct {
 	changed bool // since the last commit
 	touched []*group
 	orphans map[uint64]*orphan
+	held    int64 // fragments of orphans
 	moves   cookieMoves
 	reserve bool // may be used
 	now     func() time.Time
