@@ -104,7 +104,8 @@ type Options struct {
 	// FSName is what df(1) and findmnt(8) show as the source: the path of the
 	// image.
 	FSName string
-	// AllowOther lets every user of the host read everything in the image.
+	// AllowOther lets every user of the host read and change everything in the
+	// image.
 	// Ordinary users may set it only if /etc/fuse.conf has user_allow_other.
 	AllowOther bool
 	// ReadOnly mounts all volumes for reading, even those that can be written

@@ -3,9 +3,7 @@ package fusefs_test
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -19,6 +17,7 @@ import (
 	"github.com/resflash/resflash/fusefs"
 	"github.com/resflash/resflash/image/vfs"
 	"github.com/resflash/resflash/image/vfs/vfstest/memfs"
+	"github.com/resflash/resflash/integration/conformance"
 )
 
 // watched is a file system that counts commits, and fails them if told so, and
@@ -189,53 +188,7 @@ func TestRaces(t *testing.T) {
 	fsys := watch(memfs.New())
 	mnt, _, said := mountWritable(t, fusefs.Volume{FS: fsys}, fusefs.Options{CommitEvery: time.Millisecond})
 	before := files(t, fsys)
-	for _, d := range []string{"/a", "/b"} {
-		require.NoError(t, os.Mkdir(mnt+d, 0o755))
-	}
-	deadline := time.Now().Add(1500 * time.Millisecond)
-	var wg sync.WaitGroup
-	for seed := range uint64(8) {
-		wg.Go(func() {
-			r := rand.New(rand.NewPCG(seed, 5))
-			path := func() string { return fmt.Sprintf("%s/%c/%d", mnt, "ab"[r.IntN(2)], r.IntN(6)) }
-			for time.Now().Before(deadline) {
-				a, b := path(), path()
-				var st unix.Stat_t
-				switch r.IntN(8) {
-				case 0, 1, 2:
-					f, err := os.OpenFile(a, os.O_CREATE|os.O_RDWR, 0o644)
-					if err != nil {
-						continue // it may be a directory, or going
-					}
-					mark := []byte(fmt.Sprintf("%d of %d", r.Uint32(), seed))
-					off := int64(seed * 100)
-					_, err = f.WriteAt(mark, off)
-					assert.NoError(t, err)
-					_ = os.Remove(a)
-					got := make([]byte, len(mark))
-					_, err = f.ReadAt(got, off)
-					assert.NoError(t, err)
-					assert.Equal(t, string(mark), string(got), "nobody else writes there")
-					assert.NoError(t, f.Close())
-				case 3:
-					_ = os.Remove(a)
-				case 4:
-					_ = os.Rename(a, b)
-				case 5:
-					_ = os.Link(a, b)
-				case 6:
-					_ = unix.Lstat(a, &st)
-					_, _ = os.ReadDir(filepath.Dir(a))
-				case 7:
-					_ = os.Mkdir(a, 0o755)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	for _, d := range []string{"/a", "/b"} {
-		require.NoError(t, os.RemoveAll(mnt+d))
-	}
+	conformance.Stress(t, mnt, 1, 8, 1500*time.Millisecond)
 	assert.Eventually(t, func() bool { return fsys.pinned() == 0 && files(t, fsys) == before }, 5*time.Second, time.Millisecond)
 	assert.Empty(t, said.String())
 }

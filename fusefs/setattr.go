@@ -114,6 +114,7 @@ func (w *writer) tame(ino vfs.Ino) error {
 	mode, err := w.tamed(ino)
 	if err == nil && mode != nil {
 		_, err = w.fs.Setattr(background, ino, vfs.SetAttr{Mode: mode})
+		w.changed()
 	}
 	return err
 }

@@ -191,6 +191,17 @@ func TestExerciseOnAMount(t *testing.T) {
 	}
 }
 
+// Many at once, with the same names.
+func TestStressOnAMount(t *testing.T) {
+	for _, format := range writableFormats {
+		t.Run(format.name, func(t *testing.T) {
+			mnt, end := mountForWriting(t, freshVolume(t, format.name, "16M"), "--commit-interval", "50ms")
+			conformance.Stress(t, mnt, 1, 16, 4*time.Second)
+			end()
+		})
+	}
+}
+
 // A full file system says so, keeps what it has, and takes more when something
 // is removed, at once.
 func TestFullVolume(t *testing.T) {
