@@ -261,7 +261,7 @@ func (b *builder) finish() string {
 // fullTree makes a folder with everything that squashfs has a word for.
 func fullTree(t testing.TB) string {
 	b := newBuilder(t)
-	for _, n := range []int{0, 1, 100, 4095, 4096, 4097, 8192, 65536, 131071, 131072, 131073, 300_000, 1<<20 - 1, 1 << 20, 1<<20 + 1, 2_500_000} {
+	for _, n := range []int{0, 1, 100, 4095, 4096, 4097, 8192, 65536, 131071, 131072, 131073, 300_000, 1<<20 - 1, 1 << 20, 1_200_001} {
 		b.file(fmt.Sprintf("sizes/%d", n), n)
 	}
 	b.noise("noise/small", 1000)
@@ -425,35 +425,52 @@ func TestManyFiles(t *testing.T) {
 	}
 }
 
-// Files beyond 4 GiB have blocks in both halves, and a list of blocks that is
-// not read from its start each time.
+// In a long list of blocks, every block is found without going through the list
+// from its start, and holes are where they were.
 func TestLargeFile(t *testing.T) {
-	const size = 5<<30 + 12345
-	offs := []int64{0, 1<<32 - 5000, 1<<32 + 1, 5<<30 - 10_000, 5<<30 + 1000}
+	const size = 300<<20 + 12345
+	offs := []int64{0, 1<<22 - 5000, 100<<20 + 1, 200 << 20, 300<<20 + 1000}
 	b := newBuilder(t)
 	b.sparse("large", size, 10_000, offs...)
-	b.sparse("other", 1<<30, 10_000, 1<<29)
-	fsys, _ := open(t, makeSquash(t, b.root, "-b", "128K", "-comp", "lz4"))
+	b.sparse("other", 20<<20, 10_000, 10<<20)
+	fsys, _ := open(t, makeSquash(t, b.root, "-b", "4K", "-comp", "lz4"))
 	a, err := fsys.Lookup(ctx, fsys.Root(), "large")
 	require.NoError(t, err)
 	assert.EqualValues(t, size, a.Size)
 	src, err := os.Open(b.path("large"))
 	require.NoError(t, err)
 	defer src.Close()
-	for _, off := range append(offs, 3<<30, size-100, 3, 2<<30) {
+	for _, off := range append(offs, 150<<20, size-100, 3, 299<<20, 1<<22-1) {
 		want, got := make([]byte, 20_000), make([]byte, 20_000)
 		n, _ := src.ReadAt(want, off)
 		k, _ := fsys.ReadAt(ctx, a.Ino, got, off)
 		require.Equal(t, n, k)
 		require.Equal(t, want, got, "at %d", off)
 	}
+	assert.NotEmpty(t, fsys.(*FS).spots.files)
 	h := fsys.(vfs.HoleSeeker)
-	data, err := h.SeekData(ctx, a.Ino, 4<<30+1<<20)
+	data, err := h.SeekData(ctx, a.Ino, 101<<20)
 	require.NoError(t, err)
-	assert.EqualValues(t, 5<<30-128<<10, data)
-	hole, err := h.SeekHole(ctx, a.Ino, 1<<32+1)
+	assert.EqualValues(t, 200<<20, data)
+	hole, err := h.SeekHole(ctx, a.Ino, 200<<20+1)
 	require.NoError(t, err)
-	assert.EqualValues(t, 1<<32+128<<10, hole)
+	assert.EqualValues(t, 200<<20+12<<10, hole)
+}
+
+// Devices that a builder without root asks for, and the owners that it gives.
+func TestPseudoFiles(t *testing.T) {
+	b := newBuilder(t)
+	b.file("file", 10)
+	fsys, _ := open(t, makeSquash(t, b.root, "-p", "null c 666 0 0 1 3", "-p", "disk b 640 0 6 259 70000", "-p", "file m 4755 1000 100"))
+	for name, want := range map[string]node{
+		"null": {mode: "crw-rw-rw-", dev: vfs.Dev{Major: 1, Minor: 3}},
+		"disk": {mode: "brw-r-----", gid: 6, dev: vfs.Dev{Major: 259, Minor: 70000}},
+		"file": {mode: "-rwsr-xr-x", uid: 1000, gid: 100},
+	} {
+		a, err := fsys.Lookup(ctx, fsys.Root(), name)
+		require.NoError(t, err)
+		assert.Equal(t, want, node{mode: a.Mode.String(), uid: a.UID, gid: a.GID, dev: a.Rdev}, name)
+	}
 }
 
 // What is told of a file system as a whole.
