@@ -340,7 +340,10 @@ func damageTree(k kind) testimage.Tree {
 	return tree
 }
 
+// Every rule has a damage that breaks just it. Every code that is found is in the
+// list of codes, and every one in the list is found.
 func TestDamage(t *testing.T) {
+	seen := map[string]map[bool]bool{}
 	for _, k := range []kind{kinds[1], kinds[2]} {
 		healthy := newImage(t, k, damageTree(k))
 		require.Empty(t, tell(healthy.check()))
@@ -355,6 +358,10 @@ func TestDamage(t *testing.T) {
 					assert.Equal(t, d.codes, codes(found), "%s", tell(found))
 				}
 				for _, f := range found {
+					if seen[f.Code] == nil {
+						seen[f.Code] = map[bool]bool{}
+					}
+					seen[f.Code][f.Preen] = true
 					assert.False(t, f.Fixed)
 					assert.GreaterOrEqual(t, f.Off, int64(-1))
 					assert.Less(t, f.Off, int64(len(img.data)))
@@ -371,5 +378,30 @@ func TestDamage(t *testing.T) {
 				assert.Empty(t, tell(img.check()), "repaired: %s", tell(list))
 			})
 		}
+	}
+	compareCodes(t, seen)
+}
+
+// compareCodes holds the list of codes against what has been found.
+func compareCodes(t *testing.T, seen map[string]map[bool]bool) {
+	listed := map[string]bool{}
+	for _, c := range Codes() {
+		assert.False(t, listed[c.Code], "%s is there twice", c.Code)
+		listed[c.Code] = true
+		assert.NotEmpty(t, c.Meaning)
+		switch {
+		case c.Code == codeVolumeShort || c.Code == codeClusterMap:
+			// See TestVolumeTooShort and TestClusterMap.
+		case c.Preen == "always":
+			assert.Equal(t, map[bool]bool{true: true}, seen[c.Code], c.Code)
+		case c.Preen == "never":
+			assert.Equal(t, map[bool]bool{false: true}, seen[c.Code], c.Code)
+		default:
+			assert.Equal(t, "sometimes", c.Preen)
+			assert.Len(t, seen[c.Code], 2, "%s is found both ways", c.Code)
+		}
+	}
+	for code := range seen {
+		assert.True(t, listed[code], "%s is not in the list", code)
 	}
 }

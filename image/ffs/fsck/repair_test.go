@@ -14,7 +14,7 @@ import (
 // Whatever happens to a file system, after a repair it is sound, and the files
 // that were not touched are what they were.
 func TestRepairRandomDamage(t *testing.T) {
-	const each = 5
+	const each = 4
 	for _, k := range []kind{kinds[1], kinds[2]} {
 		healthy := newImage(t, k, sampleTree(k))
 		for _, what := range testdamage.Kinds() {
