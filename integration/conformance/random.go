@@ -415,7 +415,8 @@ func tree(root string, deep bool) ([]entry, error) {
 				seen[st.Ino] = p
 			}
 		}
-		if p != "" && (st.Mtim.Sec < 1<<30 || st.Mtim.Sec > 1<<31-1<<28) { // set by utimens, not now
+		// (What goes through a pipe does not come to a mount.)
+		if p != "" && st.Mode&unix.S_IFMT != unix.S_IFIFO && (st.Mtim.Sec < 1<<30 || st.Mtim.Sec > 1<<31-1<<28) { // set by utimens, not now
 			e.mtime = st.Mtim
 		}
 		switch {
