@@ -344,11 +344,13 @@ func damageTree(k kind) testimage.Tree {
 // list of codes, and every one in the list is found.
 func TestDamage(t *testing.T) {
 	seen := map[string]map[bool]bool{}
+	ran := 0
 	for _, k := range []kind{kinds[1], kinds[2]} {
 		healthy := newImage(t, k, damageTree(k))
 		require.Empty(t, tell(healthy.check()))
 		for _, d := range damages {
 			t.Run(k.String()+"/"+d.name, func(t *testing.T) {
+				ran++
 				img := healthy.clone()
 				img.t = t
 				d.do(img)
@@ -379,7 +381,9 @@ func TestDamage(t *testing.T) {
 			})
 		}
 	}
-	compareCodes(t, seen)
+	if ran == 2*len(damages) {
+		compareCodes(t, seen)
+	}
 }
 
 // compareCodes holds the list of codes against what has been found.

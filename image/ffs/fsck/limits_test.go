@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -14,6 +17,23 @@ import (
 	"github.com/resflash/resflash/image/vfs"
 	"github.com/resflash/resflash/integration/testdamage"
 )
+
+// CODES.md is for people; it is made from the list of codes.
+func TestCodesTable(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("# What the checker of FFS finds\n\n" +
+		"In the order of its passes. Preen: `check --repair` mends it without `--yes`.\n\n" +
+		"| code | what is wrong | preen |\n| --- | --- | --- |\n")
+	for _, c := range Codes() {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", c.Code, c.Meaning, c.Preen)
+	}
+	if os.Getenv("UPDATE") != "" {
+		require.NoError(t, os.WriteFile("CODES.md", []byte(b.String()), 0o644))
+	}
+	have, err := os.ReadFile("CODES.md")
+	require.NoError(t, err)
+	assert.Equal(t, b.String(), string(have), "UPDATE=1 go test -run TestCodesTable writes it anew")
+}
 
 func TestVolumeTooShort(t *testing.T) {
 	img := newImage(t, kinds[1], sampleTree(kinds[1]))
@@ -74,6 +94,47 @@ func TestRefusesToRepair(t *testing.T) {
 
 // freeBSD makes a superblock look like one of FreeBSD.
 func freeBSD(s *ondisk.Super, o ondisk.Order) { o.PutU64(s.Spare64[992-864:], 65536) }
+
+// The inodes that NetBSD keeps its journal and its quotas in have no names.
+func TestHiddenInodes(t *testing.T) {
+	img := newImage(t, kinds[1], damageTree(kinds[1]))
+	b, _ := img.entry(img.ino("etc"), "motd")
+	le.PutUint32(b, 0)
+	assert.Equal(t, []string{codeUnreferenced}, codes(img.check()))
+	s := img.super
+	s.Spare64[0], s.Spare64[1] = ondisk.JournalVersion1, 2
+	img.order.PutU64(s.Spare64[896-864:], uint64(img.ino("etc/motd")))
+	copy(img.superBytes(), s.Append(nil, img.order))
+	assert.Empty(t, tell(img.check()))
+}
+
+// FreeBSD has blocks of extended attributes, which OpenBSD does not look at.
+func TestExtendedAttributes(t *testing.T) {
+	img := newImage(t, kinds[1], damageTree(kinds[1]))
+	ino := img.ino("sizes/2049")
+	img.edit(ino, func(in *ondisk.Inode) {
+		in.Ext[0], in.ExtSize = in.Direct[0], 2049
+		in.Direct[0], in.Size = 0, 0
+	})
+	assert.Equal(t, with(codeInodeBlocks, leak...), codes(img.check()))
+	freeBSD(img.super, img.order)
+	copy(img.superBytes(), img.super.Append(nil, img.order))
+	assert.Empty(t, tell(img.check()))
+
+	// All that can be wrong with the pointers of a file can be with these.
+	healthy := img
+	for name, change := range map[string]func(in *ondisk.Inode){
+		codeInodePointer: func(in *ondisk.Inode) { in.Ext[0] = img.size },
+		codeInodeBeyond:  func(in *ondisk.Inode) { in.Ext[1] = 800 },
+		codeDuplicate:    func(in *ondisk.Inode) { in.Ext[0] = img.inode(img.ino("sizes/16384")).Direct[0] },
+	} {
+		img := healthy.clone()
+		img.edit(ino, change)
+		assert.Contains(t, codes(img.check()), name)
+		img.repair(vfs.RepairAll)
+		assert.Empty(t, tell(img.check()), name)
+	}
+}
 
 // A directory that was removed while it was open is taken away without asking.
 func TestRemovedDirectory(t *testing.T) {

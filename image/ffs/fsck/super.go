@@ -298,8 +298,9 @@ func (c *checker) finish() error {
 			c.giveUp(p, "other damage is left")
 		case mend:
 			s.Clean = 1
-			if c.openBSD() && s.Magic != ondisk.MagicFFS1 {
-				s.Word1308 &^= ondisk.FlagUnclean
+			if c.openBSD() {
+				s.Word1308 &^= ondisk.FlagUnclean // of FFS1, if its flags have moved there
+				s.OldFlags &^= ondisk.FlagUnclean
 			} else if c.flavour == ondisk.FreeBSD {
 				s.Word1312 &^= ondisk.FlagUnclean | ondisk.FlagNeedsFsck
 			}
