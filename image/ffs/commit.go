@@ -22,6 +22,20 @@ func (w *Writer) makeRoom() error {
 	return w.cache.Flush(w.tx)
 }
 
+// keptBytes bounds the free maps of the last commit that are kept until the
+// next one: half of a volume of a terabyte.
+const keptBytes = 32 << 20
+
+// bound makes a commit where too much waits for one.
+func (w *Writer) bound(ctx context.Context) {
+	w.mu.RLock()
+	much := int64(len(w.touched))*(w.geo.fragsPerGroup/8) > keptBytes
+	w.mu.RUnlock()
+	if much && !w.tx.Atomic() {
+		_ = w.tx.Commit(ctx) // whoever asks for one next is told
+	}
+}
+
 // Sync implements [vfs.WritableFS].
 func (w *Writer) Sync(context.Context) error { return w.tx.Sync() }
 

@@ -59,6 +59,9 @@ func runModel(t *testing.T, c modelCase, seed uint64, steps int) *model.Run {
 		Targets: []int{59, 60, 119, 120}, Bytes: c.bytes, Full: c.full,
 		Committed: func(ctx context.Context, state *memfs.FS) error {
 			audit(t, mem)
+			if err := checkClean(mem); err != nil {
+				return err
+			}
 			fsys, err := Open(ctx, mem)
 			if err != nil {
 				return err
@@ -77,6 +80,43 @@ func runModel(t *testing.T, c modelCase, seed uint64, steps int) *model.Run {
 	require.NoError(t, r.Steps(ctx, steps))
 	require.NoError(t, r.Sync(ctx))
 	return r
+}
+
+// In an atomic transaction nothing is on the medium until its owner commits it,
+// and everything then, even when space was short and had to be used twice.
+func TestModelAtomic(t *testing.T) {
+	for _, c := range []modelCase{modelCases[0], modelCases[2], modelCases[3]} {
+		t.Run(c.String(), func(t *testing.T) {
+			w, mem := newWriter(t, c.size, vfs.FormatOptions{Type: c.typ, BlockSize: c.bsize, FragSize: c.fsize, BytesPerInode: 4096})
+			ino := w.mustCreate(t, w.Root(), "there before", vfs.Regular|0o644)
+			w.mustWrite(t, ino, contents(1, 500_000), 0)
+			require.NoError(t, w.Sync(ctx))
+			require.NoError(t, w.Close())
+			before := imageBytes(t, mem)
+			session := blockio.NewSession(mem, blockio.SessionOptions{Atomic: true})
+			fsys, err := OpenWritable(ctx, session)
+			require.NoError(t, err)
+			require.NoError(t, fsys.Unlink(ctx, fsys.Root(), "there before"))
+			r := model.New(fsys, model.Options{
+				Seed: 7, Bytes: c.bytes, Full: c.full, FragSize: c.fsize, Targets: []int{59, 60, 119, 120},
+				Limits: memfs.Options{BlockSize: c.bsize, LinkMax: maxLinks, MaxSize: w.super.maxFile, SymlinkMax: maxSymlink, NoXattrs: true},
+			})
+			require.NoError(t, r.Adopt(ctx))
+			require.NoError(t, r.Steps(ctx, 1500))
+
+			old, err := Open(ctx, blockio.NewMemory(before))
+			require.NoError(t, err)
+			now, err := Open(ctx, mem)
+			require.NoError(t, err)
+			require.NoError(t, model.Comparison{ExactHoles: true}.Compare(ctx, old, now))
+			audit(t, mem)
+			require.NoError(t, session.Commit(ctx))
+			audit(t, mem)
+			now, err = Open(ctx, mem)
+			require.NoError(t, err)
+			require.NoError(t, model.Comparison{}.Compare(ctx, r.Model(), now))
+		})
+	}
 }
 
 // TestModelSeeds is for long runs: RESFLASH_SEEDS=100 go test -run ModelSeeds.

@@ -104,6 +104,7 @@ func (o *op) reset() {
 func (w *Writer) do(ctx context.Context, fn func(o *op) error) error {
 	err, blocked := w.try(ctx, false, fn)
 	if !blocked {
+		w.bound(ctx)
 		return err
 	}
 	if !w.tx.Atomic() {
