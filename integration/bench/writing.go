@@ -20,7 +20,7 @@ import (
 // system.
 
 const (
-	untarSmall  = 20_000 // files of 1 to 8 KiB in 200 directories
+	untarSmall  = 20_000 // files of 1 to 8 KiB in 20 directories
 	createFiles = 5000
 	writeSize   = 256 << 20
 
@@ -105,7 +105,7 @@ func prepareWriting(f *fileset) error {
 		for i := range untarSmall {
 			p := make([]byte, 1024+i*7168/untarSmall)
 			_, _ = noise.Read(p)
-			dir := filepath.Join(f.smallTree, fmt.Sprintf("d%03d", i/100))
+			dir := filepath.Join(f.smallTree, fmt.Sprintf("d%02d", i/1000))
 			if err := os.MkdirAll(dir, 0o755); err != nil {
 				return err
 			}
@@ -134,15 +134,13 @@ func untar(archive string) func(tree string) error {
 	return func(tree string) error { return command("tar", "-xf", archive, "-C", tree) }
 }
 
-// createMany makes files with a line in each.
+// createMany makes files with a line in each, in one directory.
 func createMany(tree string) error {
+	dir := filepath.Join(tree, "many")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
 	for i := range createFiles {
-		dir := filepath.Join(tree, "many", fmt.Sprintf("d%02d", i/100))
-		if i%100 == 0 {
-			if err := os.MkdirAll(dir, 0o755); err != nil {
-				return err
-			}
-		}
 		if err := os.WriteFile(fmt.Sprintf("%s/file-%04d", dir, i), []byte("one line\n"), 0o644); err != nil {
 			return err
 		}
