@@ -135,6 +135,9 @@ func (c *mkfsCmd) inPlace(ctx context.Context, w *world, a address, opt vfs.Form
 	if err != nil {
 		return err
 	}
+	if c.Output != "" {
+		made.Image = c.Output
+	}
 	return c.print(w, made)
 }
 
