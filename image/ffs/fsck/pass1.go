@@ -1,11 +1,7 @@
 package fsck
 
 import (
-	"bytes"
-	"encoding/binary"
-
 	"github.com/resflash/resflash/image/ffs/ondisk"
-	"github.com/resflash/resflash/image/vfs"
 )
 
 // Pass 1 looks at every initialised inode, each for itself. When it is done,
@@ -108,113 +104,6 @@ func (c *checker) layOut() error {
 	return c.ctx.Err()
 }
 
-// findInited finds how many inodes of a group are initialised. Its header says
-// so. If it cannot be right, or if the map of inodes knows of sound ones behind,
-// the inodes themselves tell.
-func (c *checker) findInited(i int64, g *group) error {
-	c.cg = buffer(c.cg, c.cgsize)
-	if err := c.read(c.cg, (c.start(i)+c.cblkno)<<c.fshift); err != nil {
-		return err
-	}
-	n, ok := ondisk.GroupInited(c.cg, c.order, uint32(i))
-	if !ok {
-		n = 0
-		g.guess = "the header is lost"
-	} else if int64(n) > c.ipg || int64(n)%c.inopb != 0 && c.openBSD() {
-		n = 0
-		g.guess = "the header cannot be right"
-	}
-	g.inited = int64(n)
-	if g.inited >= c.ipg {
-		return nil
-	}
-	// The highest inode that the map has in use.
-	top := int64(-1)
-	m := c.cgMaps(c.cg, ok)
-	for k := int64(len(m.inodes)) - 1; k >= 0 && top < 0; k-- {
-		if m.inodes[k] != 0 {
-			top = k*8 + log2High(m.inodes[k])
-		}
-	}
-	if ok && top < g.inited && g.guess == "" {
-		return nil
-	}
-	// Blocks of inodes that all make sense, up to the last that has one which
-	// is in use.
-	from := g.inited &^ (c.inopb - 1)
-	end := max(g.inited, 0)
-	if g.guess != "" {
-		end = min(c.ipg, 2*c.inopb)
-	}
-	c.block = buffer(c.block, c.bsize)
-	for k := from; k < c.ipg && k <= max(top, end-1, c.guessTo(ok)); k += c.inopb {
-		if err := c.read(c.block, (c.start(i)+c.iblkno)<<c.fshift+k*c.isize); err != nil {
-			return err
-		}
-		sane, inUse := c.saneInodes(c.block, k, m.inodes, ok)
-		if !sane && k >= end {
-			break
-		}
-		if inUse && k+c.inopb > end {
-			end = k + c.inopb
-			if g.guess == "" {
-				g.guess = "inodes behind are in use"
-			}
-		}
-	}
-	g.inited = min(end, c.ipg)
-	return nil
-}
-
-// guessTo is the last inode of a group to be tried if there is no header that
-// says which are in use.
-func (c *checker) guessTo(header bool) int64 {
-	if header {
-		return -1
-	}
-	return c.ipg - 1
-}
-
-func log2High(b byte) int64 {
-	n := int64(-1)
-	for ; b != 0; b >>= 1 {
-		n++
-	}
-	return n
-}
-
-// saneInodes looks at a block of inodes, of which the first is number first of
-// its group: whether all of them could be inodes, and whether some are in use,
-// as the map says if it can be trusted.
-func (c *checker) saneInodes(b []byte, first int64, inodeMap []byte, trust bool) (sane, inUse bool) {
-	var in inode
-	for i := range c.inopb {
-		p := b[i*c.isize:][:c.isize]
-		if c.order.U16(p) == 0 {
-			if !c.isZeroInode(p) {
-				return false, inUse
-			}
-			continue
-		}
-		in.Decode(p, c.order, c.version)
-		if !knownType(in.mode()) || in.Nlink == 0 || in.Nlink > 1<<15 || in.Size > uint64(c.maxFile) {
-			return false, inUse
-		}
-		if !in.isSymlink() && !in.isDevice() {
-			for k, addr := range append(in.Direct[:], in.Indirect[:]...) {
-				if addr != 0 && !c.fits(addr, 1) || addr == 0 && k == 0 && in.isDir() {
-					return false, inUse
-				}
-			}
-		}
-		k := first + i
-		if !trust || inodeMap[k/8]>>(k%8)&1 != 0 {
-			inUse = true
-		}
-	}
-	return true, inUse
-}
-
 // tableBytes is how much of an inode table is read at a time.
 const tableBytes = 128 << 10
 
@@ -256,36 +145,6 @@ func (c *checker) suspect(s suspect) {
 		c.suspects = append(c.suspects, s)
 	}
 }
-
-// isZeroInode reports whether an inode whose mode is 0 has neither size nor
-// pointers.
-func (c *checker) isZeroInode(p []byte) bool {
-	le := binary.LittleEndian
-	var v uint64
-	if c.ffs2() {
-		v = le.Uint64(p[16:])
-		for q := p[112:232]; len(q) > 0; q = q[8:] {
-			v |= le.Uint64(q)
-		}
-		return v == 0
-	}
-	v = le.Uint64(p[8:]) | uint64(le.Uint32(p[96:]))
-	for q := p[40:96]; len(q) > 0; q = q[8:] {
-		v |= le.Uint64(q)
-	}
-	return v == 0
-}
-
-func knownType(m vfs.Mode) bool {
-	switch m.Type() {
-	case vfs.Regular, vfs.Dir, vfs.Symlink, vfs.Char, vfs.Block, vfs.FIFO, vfs.Socket:
-		return true
-	}
-	return false
-}
-
-// maxDirSize is the most that a directory may have.
-const maxDirSize = 1<<31 - 1
 
 // scanInode looks at an inode that is in use, and claims its blocks. at is its
 // place in state and links.
@@ -357,53 +216,6 @@ func (c *checker) scanInode(ino uint32, at int64, p []byte) error {
 	return nil
 }
 
-// inlineIssues looks at a symbolic link whose target is in its inode.
-func (c *checker) inlineIssues(in *inode, p []byte) (issues uint16) {
-	slots := divUp(int64(in.Size), int64(c.version.PointerSize()))
-	for i := range int64(ondisk.NDirect + ondisk.NIndirect) {
-		addr := int64(0)
-		if i < ondisk.NDirect {
-			addr = in.Direct[i]
-		} else {
-			addr = in.Indirect[i-ondisk.NDirect]
-		}
-		if i >= slots && addr != 0 {
-			issues |= issuePadding
-		}
-	}
-	if hasNUL(c.version.Inline(p)[:in.Size]) {
-		if in.Blocks != 0 && c.fits(in.Direct[0], 1) {
-			return issues | issueTarget
-		}
-		return issues | issueNoTarget
-	}
-	return issues
-}
-
-// checkTarget looks at a symbolic link whose target is in blocks. fsck_ffs does
-// not, but a target that is a hole, or has a NUL, is none.
-func (c *checker) checkTarget(in *inode) error {
-	s := &c.scan
-	if s.issues != 0 || in.Size == 0 {
-		return nil
-	}
-	if in.Direct[0] == 0 {
-		s.issues |= issueNoTarget
-		return nil
-	}
-	c.block = buffer(c.block, c.bsize)
-	b := c.block[:min(int64(in.Size), c.bsize)]
-	if err := c.read(b, in.Direct[0]<<c.fshift); err != nil {
-		return err
-	}
-	if hasNUL(b) {
-		s.issues |= issueNoTarget
-	}
-	return nil
-}
-
-func hasNUL(b []byte) bool { return bytes.IndexByte(b, 0) >= 0 }
-
 // claim takes the fragments that a pointer leads to. Like pass1check.
 func (c *checker) claim(p pointer) bool {
 	s := &c.scan
@@ -458,68 +270,4 @@ func (c *checker) noteBeyond(_ pointer, in int64) {
 	} else {
 		c.scan.issues |= issueIndirect
 	}
-}
-
-// soundSize returns the size of a file, if it can be, or else the one that its
-// pointers and its count of blocks suggest: one that is too large, and, for a
-// directory, one that leaves out some of its direct blocks.
-func (c *checker) soundSize(in *inode) (int64, bool) {
-	limit := uint64(c.maxFile)
-	if in.isDir() {
-		limit = maxDirSize
-	} else if in.isSymlink() {
-		limit = ondisk.MaxBlockSize // the kernels stop at 1024
-	}
-	last, mapped := -1, 0
-	for i, addr := range in.Direct {
-		if addr != 0 {
-			last = i
-			mapped++
-		}
-	}
-	tooLarge := in.Size > limit
-	short := in.isDir() && last >= 0 && in.Size <= uint64(int64(last)*c.bsize) && in.Size <= ondisk.NDirect*uint64(c.bsize)
-	if !tooLarge && !short {
-		return int64(in.Size), true
-	}
-	if end := c.lastBlock(in) + 1; end > ondisk.NDirect {
-		return min(end*c.bsize, int64(limit)&^(c.bsize-1)), false
-	}
-	if last < 0 {
-		return 0, false
-	}
-	tail := int64(in.Blocks<<9>>c.fshift) - int64(mapped-1)*c.frag
-	if tail < 1 || tail > c.frag || !c.fits(in.Direct[last], tail) {
-		tail = c.frag
-	}
-	return int64(last)*c.bsize + tail<<c.fshift, false
-}
-
-// maxGuess bounds the indirect blocks that are read for a guess.
-const maxGuess = 1024
-
-// lastBlock returns the last block that a file has behind its indirect
-// pointers, or -1.
-func (c *checker) lastBlock(in *inode) int64 {
-	whole := *in
-	whole.Size = uint64(c.maxFile)
-	last, reads := int64(-1), 0
-	err := c.walk(&whole, &visitor{
-		beyond: func(pointer, int64) {},
-		pointer: func(p pointer) bool {
-			if p.level < 0 || p.lbn < ondisk.NDirect || !c.fits(p.addr, p.n) || c.loops(&whole, p) {
-				return false
-			}
-			if p.level == 0 {
-				last = p.lbn
-				return false
-			}
-			reads++
-			return reads <= maxGuess
-		},
-	})
-	if err != nil && c.failed == nil {
-		c.failed = err
-	}
-	return last
 }
