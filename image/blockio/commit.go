@@ -101,12 +101,16 @@ func (s *Session) commit(ctx context.Context) error {
 	}
 	n, err := s.collected.writeHome(s.base)
 	s.unsynced.Store(true)
-	if err == nil && (!journaled || s.opt.Atomic) {
+	switch {
+	case err != nil:
+	case !journaled:
+		if err := s.syncBase(); err != nil {
+			return err
+		}
+		err = s.publish()
+	case s.opt.Atomic:
 		err = s.base.Sync()
 		s.unsynced.Store(err != nil)
-	}
-	if err == nil {
-		err = s.publish()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -35,6 +35,10 @@ const (
 
 const journalBuffer = 256 << 10
 
+// maxIdleJournal is how large the file may stay between commits. Its blocks are
+// kept, so that the next commit finds them there.
+const maxIdleJournal = 32 << 20
+
 func newJournal(store JournalStore, imageSize int64) *journal {
 	return &journal{store: store, imageSize: imageSize, seq: 1, end: journalStart, flushed: journalStart}
 }
@@ -151,6 +155,9 @@ func (j *journal) kill() error {
 		return err
 	}
 	j.state = journalDying
+	if j.end > maxIdleJournal {
+		return j.wrap(j.file.Truncate(maxIdleJournal))
+	}
 	return nil
 }
 
@@ -168,10 +175,6 @@ func (j *journal) bury() error {
 	return nil
 }
 
-// maxIdleJournal is how large the file may stay between commits. Its blocks are
-// kept, so that the next commit finds them there.
-const maxIdleJournal = 32 << 20
-
 // begin makes the journal ready for the records of the next commit, unless it
 // has some already. They go over those of the last commit, which is known to be
 // in its place for good.
@@ -181,11 +184,6 @@ func (j *journal) begin() error {
 	}
 	if err := j.kill(); err != nil {
 		return err
-	}
-	if j.end > maxIdleJournal {
-		if err := j.file.Truncate(maxIdleJournal); err != nil {
-			return j.wrap(err)
-		}
 	}
 	j.seq++
 	j.sealed = false

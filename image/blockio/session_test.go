@@ -409,6 +409,7 @@ func TestLargeCommitIsSpilled(t *testing.T) {
 	}
 	assert.Greater(t, len(rec.Medium().Journal), 45<<20, "most of it is in the journal already")
 	require.NoError(t, s.Commit(ctx))
+	assert.LessOrEqual(t, len(rec.Medium().Journal), 32<<20, "the space is given back")
 	require.NoError(t, s.Close())
 	got := rec.Medium().Disk.Bytes()
 	for off := 0; off < 48<<20; off += 1 << 20 {
