@@ -99,14 +99,3 @@ func (r *refs) clear() (pinned []vfs.Ino) {
 	}
 	return pinned
 }
-
-// len counts the files that the kernel has references to.
-func (r *refs) len() (n int) {
-	for i := range r.shards {
-		s := &r.shards[i]
-		s.mu.Lock()
-		n += len(s.refs)
-		s.mu.Unlock()
-	}
-	return n
-}

@@ -199,8 +199,7 @@ func TestNodeNumbers(t *testing.T) {
 	assert.Len(t, names(t, mnt), 2)
 }
 
-// The standard library's own idea of a file system that is well behaved. (The
-// cases of go-fuse's posixtest all write.)
+// The standard library's own idea of a file system that is well behaved.
 func TestFSTest(t *testing.T) {
 	mnt, said := mountOne(t, fusefs.Volume{FS: volumeWith("d", "/usr", "/usr/local", "/home")})
 	assert.NoError(t, fstest.TestFS(os.DirFS(mnt), "name", "usr/local", "home"))

@@ -60,7 +60,7 @@ func sameAttr(t *testing.T, fsys vfs.FS, st *unix.Stat_t, path string) {
 
 func TestExercise(t *testing.T) {
 	mnt, _, said := mountWritable(t, fusefs.Volume{FS: memfs.New()}, fusefs.Options{})
-	conformance.ExerciseElsewhere(t, mnt, conformance.Options{}, 1, 1500)
+	conformance.ExerciseElsewhere(t, mnt, conformance.Options{}, 1, 600)
 	assert.Empty(t, said.String())
 
 }
