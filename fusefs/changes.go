@@ -17,7 +17,8 @@ type Changes struct {
 	Written int64 // bytes of file contents
 	// Names are some of the names that were made, removed or renamed, by
 	// their paths in the volume as they are now, oldest first. More says that
-	// there were more.
+	// there were more. Of a directory that is gone, what was in it is left
+	// out.
 	Names []NameChange
 	More  bool
 }
@@ -142,35 +143,46 @@ func (v *volume) sum() Changes {
 	c.mu.Unlock()
 	paths := map[vfs.Ino]string{v.root: ""}
 	for _, n := range names {
-		out := NameChange{Kind: n.kind, Path: v.path(n.dir, paths) + "/" + n.name}
-		if n.kind == Renamed {
-			out.To = v.path(n.to, paths) + "/" + n.toName
+		out := NameChange{Kind: n.kind}
+		dir, known := v.path(n.dir, paths)
+		out.Path = dir + "/" + n.name
+		if n.kind == Renamed && known {
+			dir, known = v.path(n.to, paths)
+			out.To = dir + "/" + n.toName
 		}
-		sum.Names = append(sum.Names, out)
+		if known {
+			sum.Names = append(sum.Names, out)
+		}
 	}
 	return sum
 }
 
-// path returns the path of a directory, without a slash at its end, or
-// something that shows that it has none any more. It remembers what it finds
-// in known.
-func (v *volume) path(dir vfs.Ino, known map[vfs.Ino]string) string {
+// gone is the path of a directory that has none any more. No path is like it.
+const gone = "."
+
+// path returns the path of a directory, without a slash at its end, if it has
+// one. It remembers what it finds in known.
+func (v *volume) path(dir vfs.Ino, known map[vfs.Ino]string) (string, bool) {
 	if path, ok := known[dir]; ok {
-		return path
+		return path, path != gone
 	}
-	known[dir] = "…" // also if it is its own parent
+	known[dir] = gone // also if it is its own parent
 	above, err := v.fs.Lookup(background, dir, "..")
 	if err != nil {
-		return known[dir]
+		return "", false
+	}
+	top, ok := v.path(above.Ino, known)
+	if !ok {
+		return "", false
 	}
 	for e, err := range v.fs.ReadDir(background, above.Ino, 0) {
 		if err != nil {
 			break
 		}
 		if e.Ino == dir {
-			known[dir] = v.path(above.Ino, known) + "/" + e.Name
-			break
+			known[dir] = top + "/" + e.Name
+			return known[dir], true
 		}
 	}
-	return known[dir]
+	return "", false
 }

@@ -342,13 +342,18 @@ func TestChanges(t *testing.T) {
 	write(t, mnt+"/new/file", "12345")
 	require.NoError(t, os.Rename(mnt+"/new", mnt+"/newer"))
 	require.NoError(t, os.Remove(mnt+"/etc/passwd"))
+	require.NoError(t, os.Mkdir(mnt+"/tmp", 0o755))
+	write(t, mnt+"/tmp/file", "")
+	require.NoError(t, os.RemoveAll(mnt+"/tmp"))
 	want := fusefs.Changes{
-		Volume: "root", Created: 2, Removed: 1, Renamed: 1, Changed: 2, Written: 7 + 8 + 5,
+		Volume: "root", Created: 4, Removed: 3, Renamed: 1, Changed: 2, Written: 7 + 8 + 5,
 		Names: []fusefs.NameChange{
 			{Kind: fusefs.Created, Path: "/new"},
 			{Kind: fusefs.Created, Path: "/newer/file"},
 			{Kind: fusefs.Renamed, Path: "/new", To: "/newer"},
 			{Kind: fusefs.Removed, Path: "/etc/passwd"},
+			{Kind: fusefs.Created, Path: "/tmp"},
+			{Kind: fusefs.Removed, Path: "/tmp"},
 		},
 	}
 	assert.Equal(t, want, srv.Changes()[0])
