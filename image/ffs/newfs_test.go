@@ -76,7 +76,7 @@ func TestNewfsEveryGeometry(t *testing.T) {
 	for version := ondisk.V1; version <= ondisk.V2; version++ {
 		for _, size := range sizesOf() {
 			opt := vfs.FormatOptions{Type: fmt.Sprintf("ffs%d", version), BlockSize: size[0], FragSize: size[1], Seed: ptr(uint64(1))}
-			for _, bytes := range []int64{2 << 20, 3<<20 + 5*512, 7<<20 - 2048, 24<<20 + 3*512} {
+			for _, bytes := range []int64{2<<20 + 5*512, 7<<20 - 2048, 16<<20 + 3*512} {
 				b := garbage(bytes)
 				err := formatOn(b, opt)
 				if err != nil {
@@ -337,7 +337,7 @@ func TestNewfsOverFFS(t *testing.T) {
 	for _, from := range []string{"ffs1", "ffs2"} {
 		for _, to := range []string{"ffs1", "ffs2"} {
 			for _, size := range sizesOf() {
-				b := garbage(24 << 20)
+				b := garbage(10 << 20)
 				require.NoError(t, formatOn(b, vfs.FormatOptions{Type: from, Label: "old"}))
 				err := formatOn(b, vfs.FormatOptions{Type: to, Label: "new", BlockSize: size[0], FragSize: size[1]})
 				require.NoError(t, err)
