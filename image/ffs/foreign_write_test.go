@@ -112,7 +112,7 @@ func compareWithSleuthkit(t *testing.T, w *Writer, name string) {
 		}
 		require.Equal(t, fmt.Sprint(a.Ino), theirs[path], "%q", path)
 		delete(theirs, path)
-		if compared++; !a.Mode.IsRegular() || compared%9 != 0 || a.Size > 1<<20 {
+		if compared++; !a.Mode.IsRegular() || compared%25 != 0 || a.Size > 1<<20 {
 			return nil
 		}
 		p := make([]byte, a.Size)
@@ -129,5 +129,5 @@ func compareWithSleuthkit(t *testing.T, w *Writer, name string) {
 		assert.True(t, strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r > '~' || r == '^' }), "only they have %q", path)
 	}
 	assert.Greater(t, compared, 500)
-	assert.Greater(t, read, 20)
+	assert.Greater(t, read, 8)
 }

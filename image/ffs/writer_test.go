@@ -31,7 +31,8 @@ func openWriter(t testing.TB, mem *blockio.Memory, opt blockio.SessionOptions) *
 	return w
 }
 
-func TestSmoke(t *testing.T) {
+// A small tree is made and half of it removed again; every count is right.
+func TestTreeComesAndGoes(t *testing.T) {
 	for _, typ := range []string{"ffs1", "ffs2"} {
 		w, mem := newWriter(t, 8<<20, vfs.FormatOptions{Type: typ})
 		for i := range 20 {
