@@ -3,7 +3,6 @@ package mbr
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -27,45 +26,18 @@ import (
 // the image and its path.
 func script(t testing.TB, size int64, lines ...string) ([]byte, string) {
 	t.Helper()
-	testtool.Need(t, "sfdisk")
-	img := filepath.Join(t.TempDir(), "disk.img")
-	require.NoError(t, os.WriteFile(img, nil, 0o600))
-	require.NoError(t, os.Truncate(img, size))
-	cmd := exec.Command("sfdisk", "--quiet", img)
-	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	img := testtool.Partitioned(t, size, lines...)
 	data, err := os.ReadFile(img)
 	require.NoError(t, err)
 	return data, img
 }
 
-// partition is what sfdisk --json tells of one.
-type partition struct {
-	Number   int    `json:"-"`
-	Node     string `json:"node"`
-	Start    int64  `json:"start"`
-	Size     int64  `json:"size"`
-	Type     string `json:"type"`
-	Bootable bool   `json:"bootable"`
-}
+// partition is what sfdisk tells of one.
+type partition = testtool.Partition
 
 func sfdisk(t testing.TB, img string) (id string, parts []partition) {
 	t.Helper()
-	var dump struct {
-		Table struct {
-			ID         string      `json:"id"`
-			Partitions []partition `json:"partitions"`
-		} `json:"partitiontable"`
-	}
-	require.NoError(t, json.Unmarshal([]byte(testtool.Run(t, "sfdisk", "--json", img)), &dump))
-	for i := range dump.Table.Partitions {
-		p := &dump.Table.Partitions[i]
-		n, err := strconv.Atoi(strings.TrimPrefix(p.Node, img))
-		require.NoError(t, err)
-		p.Number, p.Node = n, ""
-	}
-	return dump.Table.ID, dump.Table.Partitions
+	return testtool.Partitions(t, img)
 }
 
 // ours is a table in sfdisk's terms.
