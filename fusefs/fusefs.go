@@ -18,8 +18,9 @@
 // shown and have no effect (nodev, nosuid).
 //
 // What is new belongs to 0:0, as it does when root installs a system, or to
-// whom the options say; in a set-group-id directory, to the group of that. The
-// umask of the one who makes it applies. Modes, owners and times are stored as
+// whom the options say; in a set-group-id directory, to the group of that.
+// (Programs that ask whether a file is their user's own, as git does, are content
+// only with KeepOwner.) The umask of the one who makes it applies. Modes, owners and times are stored as
 // given, with one exception that every file system makes: set-id bits go when a
 // file changes hands, and when someone who is not root writes to it.
 //

@@ -28,7 +28,7 @@ var writableFormats = []struct {
 	opt  conformance.Options
 }{
 	{"ffs1", conformance.Options{SymlinkMax: 1023}},
-	{"ffs2", conformance.Options{SymlinkMax: 1023}},
+	{"ffs2", conformance.Options{SymlinkMax: 1023, LinkMax: 32767, FewDirs: true}},
 }
 
 // freshVolume makes a file system in a file.

@@ -46,8 +46,10 @@ type Options struct {
 	NameMax int
 	// SymlinkMax is the longest target of a symbolic link; 0 is 4095.
 	SymlinkMax int
-	// LinkMax is how many names a file may have; 0 is not to be tried.
+	// LinkMax is how many names a file may have; 0 is not to be tried. That
+	// many directories take long to make: FewDirs does without.
 	LinkMax int
+	FewDirs bool
 	// SizeMax is how large a file may be; 0 is not to be tried.
 	SizeMax int64
 }
