@@ -204,7 +204,6 @@ func (w *writing) full() {
 		require.ErrorIs(w, err, syscall.ENOSPC, what)
 		failed[what] = true
 	}
-	keepTimes := w.clock
 	for i := range 300 {
 		name := fmt.Sprintf("%0250d", i)
 		_, err := w.FS.Create(w.ctx, dir, name, node(vfs.Dir))
@@ -220,13 +219,10 @@ func (w *writing) full() {
 			try("fallocate", func() error { return errors.New("there should be no room") }, err)
 		}
 	}
-	w.clock = keepTimes
 	assert.True(w, failed["write far out"])
-	after := Dump(w, w.FS)
-	// What could be done and undone has set times of the directory, to what
-	// they were.
-	_ = after
-	same("operations that found no space")
+	if !w.clock.IsZero() { // what was done and undone sets times: to now, which they are
+		same("operations that found no space")
+	}
 	// And all of it can be had back.
 	tree := vfs.NewTree(w.FS)
 	for _, name := range []string{"/dir", "/big", "/part"} {
