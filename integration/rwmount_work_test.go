@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -135,7 +134,9 @@ func (w *workshop) holds(t *testing.T, name, want string) {
 
 // source is a large tree of source code: the whole of Go's, or a part.
 func (w *workshop) source(t *testing.T) (root string, parts []string) {
-	root = filepath.Join(runtime.GOROOT(), "src")
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	require.NoError(t, err)
+	root = filepath.Join(strings.TrimSpace(string(out)), "src")
 	if fi, err := os.Stat(root); err != nil || !fi.IsDir() {
 		testtool.Missing(t, "the Go source is not installed in %s", root)
 	}

@@ -5,8 +5,6 @@ import "math/bits"
 // A bitmap is one bit for every fragment.
 type bitmap []uint64
 
-func (b bitmap) has(i int64) bool { return b[i>>6]>>(i&63)&1 != 0 }
-
 // any reports whether one of the n bits from i on is set. n is at most 8, and
 // the bits do not cross a multiple of 8.
 func (b bitmap) any(i, n int64) bool {

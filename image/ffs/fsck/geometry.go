@@ -47,12 +47,6 @@ func divUp(n, by int64) int64     { return (n + by - 1) / by }
 func (g *geometry) openBSD() bool { return g.flavour == ondisk.OpenBSD }
 func (g *geometry) ffs2() bool    { return g.version == ondisk.V2 }
 func (g *geometry) inodes() int64 { return g.ncg * g.ipg }
-func (g *geometry) superOff(s *ondisk.Super) int64 {
-	if g.version == ondisk.V1 {
-		return ondisk.SuperFFS1
-	}
-	return s.SuperLoc
-}
 
 // A fieldError is a rule of the superblock that is broken: the field and why.
 type fieldError struct {

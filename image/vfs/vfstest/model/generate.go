@@ -1,6 +1,7 @@
 package model
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -63,7 +64,7 @@ func (r *Run) choose() (Op, bool) {
 		if len(r.names.list) > r.opt.Names {
 			return r.shrink()
 		}
-		if st, err := r.model.fs.Statfs(nil); err == nil && int64(st.Blocks-st.Free)*st.BlockSize > r.opt.Bytes {
+		if st, err := r.model.fs.Statfs(context.Background()); err == nil && int64(st.Blocks-st.Free)*st.BlockSize > r.opt.Bytes {
 			return r.shrink()
 		}
 	}
@@ -162,7 +163,7 @@ func (r *Run) file() (ID, bool) {
 
 // sizeOf is the size of a file, 0 for what has none.
 func (r *Run) sizeOf(id ID) int64 {
-	attr, err := r.model.fs.Getattr(nil, r.model.ino[id])
+	attr, err := r.model.fs.Getattr(context.Background(), r.model.ino[id])
 	if err != nil || !attr.Mode.IsRegular() {
 		return 0
 	}
