@@ -215,7 +215,8 @@ func volumeEditError(name string, p *image.Partition, err error) error {
 	return err
 }
 
-// setClock makes "now" what SOURCE_DATE_EPOCH says, if it says something.
+// setClock makes "now" what SOURCE_DATE_EPOCH says, if it says something, and
+// what is random follow from it: the same command then gives the same bytes.
 func setClock(fsys vfs.FS) error {
 	epoch, ok, err := sourceDateEpoch()
 	if err != nil || !ok {
@@ -223,6 +224,9 @@ func setClock(fsys vfs.FS) error {
 	}
 	if c, ok := fsys.(vfs.Clocked); ok {
 		c.SetClock(fixedClock(epoch))
+	}
+	if s, ok := fsys.(vfs.Seeded); ok {
+		s.SetSeed(uint64(epoch.Unix()))
 	}
 	return nil
 }

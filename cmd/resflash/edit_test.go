@@ -163,6 +163,20 @@ func TestOutputIsANewImage(t *testing.T) {
 }
 
 // Changes are recorded with what they were before.
+// With SOURCE_DATE_EPOCH, the same edits of the same image give the same bytes.
+func TestEditsAreReproducible(t *testing.T) {
+	newFS(t)
+	for _, name := range []string{"a.fs", "b.fs"} {
+		works(t, "mkdir", "-o", name, "new.fs:/top")
+		works(t, "cp", "-a", "host", name+":/top/host")
+		works(t, "mkdir", "-p", name+":/other/deep")
+		works(t, "mv", name+":/two", name+":/other/deep/two")
+		works(t, "rm", name+":/dir/one")
+	}
+	assert.Equal(t, digest(t, "a.fs"), digest(t, "b.fs"))
+	clean(t, "a.fs")
+}
+
 func TestChangesAsJSON(t *testing.T) {
 	newFS(t)
 	var list []change

@@ -57,6 +57,7 @@ var (
 	_ vfs.Xattrer         = (*Writer)(nil)
 	_ vfs.Fallocater      = (*Writer)(nil)
 	_ vfs.Clocked         = (*Writer)(nil)
+	_ vfs.Seeded          = (*Writer)(nil)
 	_ vfs.Reserver        = (*Writer)(nil)
 	_ blockio.Participant = (*Writer)(nil)
 )
@@ -176,8 +177,8 @@ func (w *Writer) SetClock(now func() time.Time) {
 	w.now = now
 }
 
-// SetSeed makes what is random (generations of inodes, the groups of top-level
-// directories) follow from seed.
+// SetSeed implements [vfs.Seeded]: generations of inodes, and the groups of
+// top-level directories.
 func (w *Writer) SetSeed(seed uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -144,6 +144,13 @@ type Clocked interface {
 	SetClock(now func() time.Time)
 }
 
+// A Seeded file system can have everything that is random (generations of
+// inodes, the choice between places that are as good) follow from a seed, for
+// the same reason.
+type Seeded interface {
+	SetSeed(seed uint64)
+}
+
 // A Reserver keeps part of its space for the superuser. By default nothing is
 // allocated from it.
 type Reserver interface {
