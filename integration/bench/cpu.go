@@ -24,6 +24,31 @@ func peakMemory(pid int) (kib int64) {
 	return kib
 }
 
+// watchMemory watches a process until the returned function is called, which
+// returns its peak. (What wait4(2) says of a process begins with the peak of
+// the one that started it.)
+func watchMemory(pid int) (peak func() int64) {
+	stop, result := make(chan struct{}), make(chan int64)
+	go func() {
+		most := peakMemory(pid)
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				result <- most
+				return
+			case <-tick.C:
+				most = max(most, peakMemory(pid))
+			}
+		}
+	}()
+	return func() int64 {
+		close(stop)
+		return <-result
+	}
+}
+
 // cpuTime returns how long all threads of a process have run, in user space
 // and in the kernel, from /proc (the numbers of getrusage have jiffies for a
 // unit). 0 if it cannot be read.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -141,12 +141,18 @@ func measurePopulate(w io.Writer, f *fileset, rounds int) (missed int, err error
 			_ = os.Remove(image)
 			cmd := exec.Command(c.args[0], c.args[1:]...)
 			begin := time.Now()
-			if out, err := cmd.CombinedOutput(); err != nil {
-				return 0, fmt.Errorf("%v: %w\n%s", c.args, err, out)
+			var said bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &said, &said
+			if err := cmd.Start(); err != nil {
+				return 0, err
+			}
+			peak := watchMemory(cmd.Process.Pid)
+			if err := cmd.Wait(); err != nil {
+				return 0, fmt.Errorf("%v: %w\n%s", c.args, err, said.Bytes())
 			}
 			c.wall = append(c.wall, time.Since(begin))
 			c.cpu = append(c.cpu, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
-			c.peak = max(c.peak, cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)
+			c.peak = max(c.peak, peak())
 		}
 	}
 	_ = os.Remove(image)
