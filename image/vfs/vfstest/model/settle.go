@@ -59,7 +59,7 @@ func (r *Run) Settle(ctx context.Context, size int64, path int) error {
 			if r.NoSpace == before {
 				break
 			}
-			if err := r.makeRoom(do); err != nil {
+			if err := r.makeRoom(do, id); err != nil {
 				return err
 			}
 		}
@@ -99,19 +99,32 @@ func (r *Run) flatten(do func(Op) error, path int) error {
 	return visit(0, 0)
 }
 
-// makeRoom empties the largest file, and commits so that its space can be used.
-func (r *Run) makeRoom(do func(Op) error) error {
+// makeRoom empties the largest file other than keep, or, if all are empty,
+// removes one, and commits so that its space can be used. Every call leaves
+// less to take from, so that it ends.
+func (r *Run) makeRoom(do func(Op) error, keep ID) error {
 	largest, most := ID(-1), int64(0)
 	for _, id := range r.regular.list {
+		if id == keep {
+			continue
+		}
 		if attr, err := r.model.fs.Getattr(context.Background(), r.model.ino[id]); err == nil && attr.Blocks > most {
 			largest, most = id, attr.Blocks
 		}
 	}
-	if largest < 0 {
-		return fmt.Errorf("no space, and no file to have some from")
+	if largest >= 0 {
+		if err := do(Op{Kind: Setattr, File: largest, Set: &vfs.SetAttr{Size: new(int64)}}); err != nil {
+			return err
+		}
+		return do(Op{Kind: Sync})
 	}
-	if err := do(Op{Kind: Setattr, File: largest, Set: &vfs.SetAttr{Size: new(int64)}}); err != nil {
-		return err
+	for _, k := range r.names.list {
+		if id := r.byName[k]; id != keep && r.files[id].typ != vfs.Dir {
+			if err := do(Op{Kind: Unlink, Dir: k.dir, Name: k.name}); err != nil {
+				return err
+			}
+			return do(Op{Kind: Sync})
+		}
 	}
-	return do(Op{Kind: Sync})
+	return fmt.Errorf("no space, and no file to have some from")
 }
