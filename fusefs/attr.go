@@ -35,6 +35,12 @@ type request <-chan struct{}
 
 var _ context.Context = request(nil)
 
+// uninterrupted never ends. It is for what is done at once: a program that gets
+// a signal while it looks for a name, which the kernel does as a part of
+// rename(2) and many others, must not be told EINTR, which POSIX does not know
+// there.
+var uninterrupted request
+
 func (c request) Deadline() (time.Time, bool) { return time.Time{}, false }
 func (c request) Done() <-chan struct{}       { return c }
 func (c request) Value(any) any               { return nil }
@@ -130,7 +136,7 @@ func (r *raw) Lookup(cancel <-chan struct{}, header *fuse.InHeader, name string,
 		v.w.names.RLock()
 		defer v.w.names.RUnlock()
 	}
-	attr, err := v.fs.Lookup(request(cancel), dir, name)
+	attr, err := v.fs.Lookup(uninterrupted, dir, name)
 	if err == syscall.ENOENT {
 		// No node, but for ever: the kernel remembers that it is missing.
 		out.EntryValid = forever
@@ -139,7 +145,7 @@ func (r *raw) Lookup(cancel <-chan struct{}, header *fuse.InHeader, name string,
 	if err == nil {
 		if over, ino := v.visible(attr.Ino); over != v {
 			v = over
-			attr, err = v.fs.Getattr(request(cancel), ino)
+			attr, err = v.fs.Getattr(uninterrupted, ino)
 		}
 	}
 	if err == nil {
@@ -154,7 +160,7 @@ func (r *raw) GetAttr(cancel <-chan struct{}, input *fuse.GetAttrIn, out *fuse.A
 	if err != nil {
 		return r.status(err)
 	}
-	attr, err := v.fs.Getattr(request(cancel), ino)
+	attr, err := v.fs.Getattr(uninterrupted, ino)
 	if err == nil {
 		err = v.fill(&out.Attr, &attr)
 		out.AttrValid = v.attrValid(&attr)
@@ -169,7 +175,7 @@ func (r *raw) Statx(cancel <-chan struct{}, input *fuse.StatxIn, out *fuse.Statx
 	if err != nil {
 		return r.status(err)
 	}
-	attr, err := v.fs.Getattr(request(cancel), ino)
+	attr, err := v.fs.Getattr(uninterrupted, ino)
 	var a fuse.Attr
 	if err == nil {
 		err = v.fill(&a, &attr)
@@ -208,7 +214,7 @@ func (r *raw) Access(cancel <-chan struct{}, input *fuse.AccessIn) fuse.Status {
 	if input.Mask&fuse.X_OK == 0 {
 		return fuse.OK
 	}
-	attr, err := v.fs.Getattr(request(cancel), ino)
+	attr, err := v.fs.Getattr(uninterrupted, ino)
 	if err != nil {
 		return r.status(err)
 	}
@@ -224,7 +230,7 @@ func (r *raw) Readlink(cancel <-chan struct{}, header *fuse.InHeader) ([]byte, f
 	if err != nil {
 		return nil, r.status(err)
 	}
-	target, err := v.fs.Readlink(request(cancel), ino)
+	target, err := v.fs.Readlink(uninterrupted, ino)
 	if err != nil {
 		return nil, r.status(err)
 	}
@@ -241,7 +247,7 @@ func (r *raw) StatFs(cancel <-chan struct{}, header *fuse.InHeader, out *fuse.St
 	if v.w != nil {
 		v.w.settle()
 	}
-	st, err := v.fs.Statfs(request(cancel))
+	st, err := v.fs.Statfs(uninterrupted)
 	if err != nil {
 		return r.status(err)
 	}

@@ -40,7 +40,7 @@ func (r *raw) ReadDir(cancel <-chan struct{}, input *fuse.ReadIn, out *fuse.DirE
 // that listing a directory and looking at its files is one request for some
 // two hundred of them.
 func (r *raw) ReadDirPlus(cancel <-chan struct{}, input *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	ctx := request(cancel)
+	ctx := uninterrupted
 	if v, _, err := r.find(input.NodeId); err == nil && v.w != nil {
 		v.w.names.RLock()
 		defer v.w.names.RUnlock()
@@ -80,7 +80,7 @@ func (r *raw) readDir(cancel <-chan struct{}, input *fuse.ReadIn, add func(v *vo
 	if err != nil {
 		return r.status(err)
 	}
-	ctx := request(cancel)
+	ctx := uninterrupted
 	some := false // have entries been added?
 	if input.Offset < afterDot {
 		if !add(nil, 0, fuse.DirEntry{Name: ".", Mode: syscall.S_IFDIR, Ino: v.stIno(dir), Off: afterDot}) {

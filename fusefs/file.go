@@ -109,7 +109,7 @@ func (r *raw) Lseek(cancel <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut
 	if err != nil {
 		return r.status(err)
 	}
-	ctx := request(cancel)
+	ctx := uninterrupted
 	off := int64(in.Offset)
 	if off < 0 {
 		return fuse.Status(syscall.ENXIO)

@@ -39,7 +39,7 @@ func (r *raw) GetXAttr(cancel <-chan struct{}, header *fuse.InHeader, name strin
 	if v.xattrs == nil {
 		return 0, fuse.Status(syscall.EOPNOTSUPP)
 	}
-	all, err := v.xattrs.Xattrs(request(cancel), ino)
+	all, err := v.xattrs.Xattrs(uninterrupted, ino)
 	if err != nil {
 		return 0, r.status(err)
 	}
@@ -62,7 +62,7 @@ func (r *raw) ListXAttr(cancel <-chan struct{}, header *fuse.InHeader, dest []by
 	if v.xattrs == nil {
 		return 0, fuse.OK
 	}
-	all, err := v.xattrs.Xattrs(request(cancel), ino)
+	all, err := v.xattrs.Xattrs(uninterrupted, ino)
 	if err != nil {
 		return 0, r.status(err)
 	}
