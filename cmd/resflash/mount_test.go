@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -138,7 +139,7 @@ func TestBackgroundMountEndsBySignal(t *testing.T) {
 	end := awaitEnd(m)
 	pid := serverOf(t, dir)
 	require.NoError(t, syscall.Kill(pid, syscall.SIGTERM))
-	report, ok, err := end.wait(nil)
+	report, ok, err := end.wait(context.Background(), time.Minute, func() {})
 	require.True(t, ok)
 	require.NoError(t, err)
 	assert.Empty(t, report.Volumes)
@@ -421,4 +422,30 @@ func TestMountOfAssembledTreeForWriting(t *testing.T) {
 	works(t, "umount", dir)
 	assert.Equal(t, "cfgroot", works(t, "cat", image+":cfg:/new", image+":/new"))
 	clean(t, image+":cfg", image+":root")
+}
+
+// While a commit takes long, umount says that it waits for it, and goes on to
+// print the report only then.
+func TestUmountSaysThatItWaits(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	var ends [2]*net.UnixConn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "socket")
+		c, err := net.FileConn(f)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		ends[i] = c.(*net.UnixConn)
+	}
+	said := 0
+	report, ok, err := endWaiter{ends[0]}.wait(context.Background(), time.Millisecond, func() {
+		said++
+		_, err := ends[1].Write([]byte(`{"image":"disk.img"}`))
+		require.NoError(t, err)
+		require.NoError(t, ends[1].Close())
+	})
+	require.NoError(t, err)
+	assert.True(t, ok)
+	assert.Equal(t, "disk.img", report.Image)
+	assert.Equal(t, 1, said)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -245,30 +246,43 @@ func awaitEnd(m hostMount) endWaiter {
 }
 
 // wait returns the report when the process that served the mount has let go of
-// the image, or what there is of it when stop is closed. ok says that there was
-// someone to wait for.
-func (e endWaiter) wait(stop <-chan struct{}) (r mountReport, ok bool, err error) {
+// the image, or what there is of it when ctx ends. ok says that there was
+// someone to wait for. If it takes longer than patience, slow is called, by the
+// caller's goroutine.
+func (e endWaiter) wait(ctx context.Context, patience time.Duration, slow func()) (r mountReport, ok bool, err error) {
 	if e.conn == nil {
 		return r, false, nil
 	}
 	defer e.conn.Close()
-	done := make(chan struct{})
-	defer close(done)
+	type answer struct {
+		data []byte
+		err  error
+	}
+	read := make(chan answer, 1)
 	go func() {
+		data, err := io.ReadAll(io.LimitReader(e.conn, maxReport))
+		read <- answer{data, err}
+	}()
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	stop := ctx.Done()
+	for {
 		select {
+		case <-late.C:
+			slow()
 		case <-stop:
 			e.conn.SetReadDeadline(time.Now())
-		case <-done:
+			stop = nil
+		case a := <-read:
+			switch {
+			case len(a.data) > 0:
+				return r, true, json.Unmarshal(a.data, &r)
+			case a.err != nil:
+				return r, true, a.err
+			}
+			return r, true, errors.New("the process that served the mount died: the image is as of the last commit")
 		}
-	}()
-	data, err := io.ReadAll(io.LimitReader(e.conn, maxReport))
-	if err == nil && len(data) == 0 {
-		return r, true, errors.New("the process that served the mount died: the image is as of the last commit")
 	}
-	if len(data) == 0 {
-		return r, true, err
-	}
-	return r, true, json.Unmarshal(data, &r)
 }
 
 // close gives up waiting.

@@ -73,9 +73,7 @@ func (c *umountCmd) Run(ctx context.Context, w *world) error {
 		end.close()
 		return nil
 	}
-	slow := time.AfterFunc(patience, func() { w.note("%s: waiting for the last commit", c.Dir) })
-	defer slow.Stop()
-	report, ok, err := end.wait(ctx.Done())
+	report, ok, err := end.wait(ctx, patience, func() { w.note("%s: waiting for the last commit", c.Dir) })
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -84,7 +82,6 @@ func (c *umountCmd) Run(ctx context.Context, w *world) error {
 	case !ok:
 		return nil
 	}
-	slow.Stop()
 	if c.JSON {
 		if err := w.document(report); err != nil {
 			return err
