@@ -84,7 +84,8 @@ func (f *FS) recordAt(ino vfs.Ino) (record, error) {
 		return record{}, syscall.ENOENT
 	}
 	r, ok, err := f.record(int64(ino), size)
-	isDir := ino == f.root || f.parents.has(ino)
+	_, isDir := f.parents.Of(ino)
+	isDir = isDir || ino == f.root
 	switch {
 	case err != nil && isDir:
 		return record{}, err
@@ -186,9 +187,22 @@ func (f *FS) entry(d dir, r *record, rock *rock, buf []byte) (e entry, ok bool, 
 		return e, false, nil
 	}
 	if e.typ == vfs.Dir {
-		err = f.parents.claim(e.ino, d.ino, r.off, f.root)
+		err = f.claim(e.ino, d.ino, r.off)
 	}
 	return e, err == nil, err
+}
+
+// claim notes that a record of dir leads to the directory child. One that is
+// found by two records is an error.
+func (f *FS) claim(child, dir vfs.Ino, record int64) error {
+	if child == f.root {
+		return vfs.Corruptf(record, structure(dir), "leads back to the root directory")
+	}
+	first, ok, err := f.parents.Claim(child, vfs.FoundIn{Dir: dir, Entry: record})
+	if err == nil && !ok {
+		err = vfs.Corruptf(record, structure(dir), "leads to directory %d, as the record at byte %d does", child, first.Entry)
+	}
+	return err
 }
 
 // ReadDir implements [vfs.FS]. A cookie is the offset in the directory behind

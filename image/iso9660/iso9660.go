@@ -81,7 +81,7 @@ type FS struct {
 	naming    naming
 	skip      int // bytes before the entries in each system use area
 
-	parents parents
+	parents vfs.Parents
 
 	indexMu sync.Mutex
 	indexes map[vfs.Ino]index
@@ -107,7 +107,6 @@ func Open(ctx context.Context, dev blockio.Device) (vfs.FS, error) {
 	f := &FS{
 		dev:     dev,
 		cache:   blockio.NewCache(dev, pageSize, cacheSize),
-		parents: parents{owners: make(map[vfs.Ino]owner)},
 		indexes: make(map[vfs.Ino]index),
 	}
 	var features []string

@@ -144,9 +144,22 @@ func (r *dirReader) resolve() (vfs.Ino, vfs.Mode, error) {
 	}
 	typ := types[r.entry.Type]
 	if typ == vfs.Dir {
-		err = r.f.parents.claim(ino, r.d.ino, r.f.root, r.cookie(), r.at)
+		err = r.claim(ino)
 	}
 	return ino, typ, err
+}
+
+// claim notes that the entry leads to a directory. One that is found twice is an
+// error.
+func (r *dirReader) claim(child vfs.Ino) error {
+	if child == r.f.root {
+		return r.corrupt("leads back to the root directory")
+	}
+	first, ok, err := r.f.parents.Claim(child, vfs.FoundIn{Dir: r.d.ino, Entry: r.cookie()})
+	if err == nil && !ok {
+		err = r.corrupt("leads to directory %d, as directory %d does", child, first.Dir)
+	}
+	return err
 }
 
 // A cookie is where the header of an entry is in the directory, and which entry

@@ -117,7 +117,7 @@ func (f *FS) parent(d *dir) (vfs.Ino, error) {
 	if d.ino == f.root {
 		return d.ino, nil
 	}
-	if up, ok := f.parents.get(d.ino); ok {
+	if up, ok := f.parents.Of(d.ino); ok {
 		return up, nil
 	}
 	if f.exported {

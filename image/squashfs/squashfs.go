@@ -65,7 +65,7 @@ type FS struct {
 	xattrIDs  table
 	xattrs    int64 // where names and values begin; 0: there are none
 
-	parents parents
+	parents vfs.Parents
 	strays  strays
 	spots   spots
 	streams streams
@@ -100,7 +100,6 @@ func Open(ctx context.Context, dev blockio.Device) (vfs.FS, error) {
 	}
 	f.raw = blockio.NewCache(dev, rawPage, rawCache)
 	f.meta, f.data = newBlockCache(metaCache), newBlockCache(dataCache)
-	f.parents.owners = make(map[vfs.Ino]owner)
 	f.ahead.init(f, runtime.GOMAXPROCS(0))
 	if err := f.checkOptions(); err != nil {
 		return nil, err
