@@ -107,14 +107,17 @@ func (f fixture) squashfs(t *testing.T, args string, notLinux bool) {
 // loopMount has the kernel mount an image read-only, where root can.
 func loopMount(t *testing.T, fs, image string) string {
 	t.Helper()
+	if !asRoot {
+		t.Skip("the kernel mounts files for root only")
+	}
 	known, err := os.ReadFile("/proc/filesystems")
 	require.NoError(t, err)
-	if !asRoot || !bytes.Contains(known, []byte("\t"+fs+"\n")) && exec.Command("modprobe", fs).Run() != nil {
-		t.Skipf("the kernel mounts no %s for us", fs)
+	if !bytes.Contains(known, []byte("\t"+fs+"\n")) && exec.Command("modprobe", fs).Run() != nil {
+		testtool.Missing(t, "the kernel has no %s", fs)
 	}
 	dir := t.TempDir()
 	if out, err := exec.Command("mount", "-t", fs, "-o", "loop,ro", image, dir).CombinedOutput(); err != nil {
-		t.Skipf("cannot mount: %s", out)
+		testtool.Missing(t, "cannot mount: %s", out)
 	}
 	t.Cleanup(func() { testtool.Run(t, "umount", dir) })
 	return dir

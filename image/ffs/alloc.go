@@ -75,9 +75,23 @@ func (o *op) allocBlocks(at wish, want int64) (addr, blocks int64, err error) {
 		return 0, 0, err
 	}
 	want = min(want, left/o.g.frag)
+	err = o.nearest(at, func(s *ondisk.Summary) bool { return s.FreeBlocks > 0 }, func(gr *group, start int64) (bool, error) {
+		if start > 0 {
+			start /= o.g.frag
+		}
+		addr, blocks, err = o.blocksIn(gr, start, want)
+		return blocks > 0, err
+	})
+	return addr, blocks, err
+}
+
+// nearest calls fn for the groups that may have room, the one of the wish first,
+// until it says that it has found some; ENOSPC if none has. start is the
+// fragment that is wished for in the group, -1 if it may be any.
+func (o *op) nearest(at wish, may func(*ondisk.Summary) bool, fn func(gr *group, start int64) (bool, error)) error {
 	first := o.groupOfWish(at)
 	ok, err := o.eachGroup(first, func(c uint64) (bool, error) {
-		if o.w.sums[c].FreeBlocks <= 0 {
+		if !may(&o.w.sums[c]) {
 			return false, nil
 		}
 		gr, err := o.group(c)
@@ -86,15 +100,14 @@ func (o *op) allocBlocks(at wish, want int64) (addr, blocks int64, err error) {
 		}
 		start := int64(-1)
 		if c == first && at.addr > 0 && at.addr < o.g.frags {
-			start = (at.addr - gr.start) / o.g.frag
+			start = at.addr - gr.start
 		}
-		addr, blocks, err = o.blocksIn(gr, start, want)
-		return blocks > 0, err
+		return fn(gr, start)
 	})
 	if err == nil && !ok {
 		err = syscall.ENOSPC
 	}
-	return addr, blocks, err
+	return err
 }
 
 // blocksIn allocates up to want adjacent blocks in a group, at block start or

@@ -32,12 +32,8 @@ func (w *Writer) Fallocate(ctx context.Context, ino vfs.Ino, mode vfs.AllocMode,
 
 // fallocate does the first step bytes of the n at off.
 func (o *op) fallocate(ino vfs.Ino, mode vfs.AllocMode, off, step, n int64) error {
-	or := o.w.orphans[uint64(ino)]
-	var in *inode
-	var err error
-	if or != nil {
-		in = &or.in
-	} else if in, err = o.load(ino); err != nil {
+	in, or, err := o.loadAny(ino)
+	if err != nil {
 		return err
 	}
 	keep, punch, zero := mode&vfs.AllocKeepSize != 0, mode&vfs.AllocPunchHole != 0, mode&vfs.AllocZeroRange != 0

@@ -16,26 +16,12 @@ func (o *op) allocFrags(at wish, n int64) (int64, error) {
 		return 0, err
 	}
 	var addr int64
-	first := o.groupOfWish(at)
-	ok, err := o.eachGroup(first, func(c uint64) (bool, error) {
-		s := &o.w.sums[c]
-		if s.FreeBlocks <= 0 && int64(s.FreeFrags) < n {
-			return false, nil
-		}
-		gr, err := o.group(c)
-		if err != nil {
-			return false, err
-		}
-		start := int64(-1)
-		if c == first && at.addr > 0 && at.addr < o.g.frags {
-			start = at.addr - gr.start
-		}
+	may := func(s *ondisk.Summary) bool { return s.FreeBlocks > 0 || int64(s.FreeFrags) >= n }
+	err := o.nearest(at, may, func(gr *group, start int64) (bool, error) {
+		var err error
 		addr, err = o.fragsIn(gr, start, n)
 		return addr != 0, err
 	})
-	if err == nil && !ok {
-		err = syscall.ENOSPC
-	}
 	return addr, err
 }
 

@@ -23,11 +23,8 @@ func (w *Writer) Link(ctx context.Context, ino, dir vfs.Ino, name string) (vfs.A
 }
 
 func (o *op) link(ino, dirIno vfs.Ino, name string) (*inode, error) {
-	var in *inode
-	var err error
-	if or := o.w.orphans[uint64(ino)]; or != nil {
-		in = &or.in
-	} else if in, err = o.load(ino); err != nil {
+	in, _, err := o.loadAny(ino)
+	if err != nil {
 		return nil, err
 	}
 	dir, p, err := o.newName(dirIno, name)

@@ -55,6 +55,16 @@ func checkName(name string) error {
 	return nil
 }
 
+// loadAny loads a file, or finds it among those that have no name any more; or
+// is nil for all others.
+func (o *op) loadAny(ino vfs.Ino) (in *inode, or *orphan, err error) {
+	if or := o.w.orphans[uint64(ino)]; or != nil {
+		return &or.in, or, nil
+	}
+	in, err = o.load(ino)
+	return in, nil, err
+}
+
 // loadDir loads a directory that names are to be looked up in. One that was
 // removed is empty: see isGone.
 func (o *op) loadDir(ino vfs.Ino) (*inode, error) {

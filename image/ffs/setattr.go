@@ -12,12 +12,8 @@ import (
 func (w *Writer) Setattr(ctx context.Context, ino vfs.Ino, set vfs.SetAttr) (vfs.Attr, error) {
 	var attr vfs.Attr
 	err := w.do(ctx, func(o *op) error {
-		or := w.orphans[uint64(ino)]
-		var in *inode
-		var err error
-		if or != nil {
-			in = &or.in
-		} else if in, err = o.load(ino); err != nil {
+		in, or, err := o.loadAny(ino)
+		if err != nil {
 			return err
 		}
 		if err := o.setattr(in, or, &set); err != nil {

@@ -233,17 +233,7 @@ func namedCalls() []call {
 			}
 			return unix.ENOENT
 		}},
-		{"rmdir", on(unix.Rmdir), func(k kind) error {
-			switch k {
-			case missing:
-				return unix.ENOENT
-			case emptyDir:
-				return nil
-			case fullDir:
-				return unix.ENOTEMPTY
-			}
-			return unix.ENOTDIR
-		}},
+		{"rmdir", on(unix.Rmdir), removedDir},
 
 		{"rename-away", renaming(0, itself, sub("new")), exists},
 		{"rename-into-dir", renaming(0, itself, sub("dir/x")), exists},
@@ -333,6 +323,19 @@ func belowCalls() []call {
 	}
 }
 
+// removedDir is what rmdir(2) says.
+func removedDir(k kind) error {
+	switch k {
+	case missing:
+		return unix.ENOENT
+	case emptyDir:
+		return nil
+	case fullDir:
+		return unix.ENOTEMPTY
+	}
+	return unix.ENOTDIR
+}
+
 // slashCalls are calls on the name with a slash behind, which makes it a
 // directory's.
 func slashCalls() []call {
@@ -343,17 +346,7 @@ func slashCalls() []call {
 		{"open", opening(unix.O_RDONLY), must},
 		{"open-create", opening(unix.O_RDWR | unix.O_CREAT), func(kind) error { return unix.EISDIR }},
 		{"mkdir", on(func(x string) error { return unix.Mkdir(x, 0o755) }), taken},
-		{"rmdir", on(unix.Rmdir), func(k kind) error {
-			switch k {
-			case missing:
-				return unix.ENOENT
-			case emptyDir:
-				return nil
-			case fullDir:
-				return unix.ENOTEMPTY
-			}
-			return unix.ENOTDIR
-		}},
+		{"rmdir", on(unix.Rmdir), removedDir},
 		{"unlink", on(unix.Unlink), func(k kind) error {
 			if k.isDir() {
 				return unix.EISDIR
