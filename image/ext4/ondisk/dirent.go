@@ -48,6 +48,28 @@ func recLen(v uint16, blockSize int) int {
 	return int(v&^3) | int(v&3)<<16
 }
 
+// EncodeDirEntry encodes e at the start of b, in a block of blockSize bytes. The
+// name goes behind it.
+func EncodeDirEntry(b []byte, e DirEntry, blockSize int) {
+	le.PutUint32(b, e.Ino)
+	le.PutUint16(b[4:], encodeRecLen(e.RecLen, blockSize))
+	b[6], b[7] = uint8(e.NameLen), e.Type
+}
+
+// encodeRecLen encodes rec_len (ext4_rec_len_to_disk).
+func encodeRecLen(n, blockSize int) uint16 {
+	if n < 1<<16 {
+		return uint16(n)
+	}
+	if n == blockSize {
+		if blockSize == 1<<16 {
+			return 0xFFFF
+		}
+		return 0
+	}
+	return uint16(n&0xFFFC | n>>16&3)
+}
+
 // DirEntrySize is the least RecLen of an entry with a name of n bytes.
 func DirEntrySize(n int) int { return (DirEntryHeader + n + 3) &^ 3 }
 
@@ -63,4 +85,14 @@ func DirTail(b []byte) (checksum uint32, ok bool) {
 // DirChecksum computes the checksum of the directory block b.
 func DirChecksum(inodeSeed uint32, b []byte) uint32 {
 	return CRC32C(inodeSeed, b[:len(b)-DirTailSize])
+}
+
+// SealDir makes the last DirTailSize bytes of the directory block b the tail
+// with its checksum.
+func SealDir(inodeSeed uint32, b []byte) {
+	t := b[len(b)-DirTailSize:]
+	clear(t)
+	le.PutUint16(t[4:], DirTailSize)
+	t[7] = dirTailType
+	le.PutUint32(t[8:], DirChecksum(inodeSeed, b))
 }

@@ -13,9 +13,9 @@ const (
 // (EXT4_MAX_EXTENT_DEPTH).
 const MaxExtentDepth = 5
 
-// maxInitLen is the longest written extent (EXT_INIT_MAX_LEN); a longer
-// ee_len marks an unwritten one.
-const maxInitLen = 1 << 15
+// MaxExtentLen is the longest written extent in blocks (EXT_INIT_MAX_LEN); a
+// longer ee_len marks an unwritten one.
+const MaxExtentLen = 1 << 15
 
 // ExtentHeader is struct ext4_extent_header.
 type ExtentHeader struct {
@@ -35,6 +35,15 @@ func DecodeExtentHeader(b []byte) ExtentHeader {
 	}
 }
 
+// EncodeExtentHeader encodes h at the start of b, with a generation of zero.
+func EncodeExtentHeader(b []byte, h ExtentHeader) {
+	le.PutUint16(b[0:], h.Magic)
+	le.PutUint16(b[2:], h.Entries)
+	le.PutUint16(b[4:], h.Max)
+	le.PutUint16(b[6:], h.Depth)
+	le.PutUint32(b[8:], 0)
+}
+
 // Extent is struct ext4_extent: blocks that lie together.
 type Extent struct {
 	Block     uint32 // ee_block: first block of the file
@@ -51,11 +60,33 @@ func DecodeExtent(b []byte, i int) Extent {
 		Len:   uint32(le.Uint16(e[4:])),
 		Start: uint64(le.Uint32(e[8:])) | uint64(le.Uint16(e[6:]))<<32,
 	}
-	if x.Len > maxInitLen {
-		x.Len -= maxInitLen
+	if x.Len > MaxExtentLen {
+		x.Len -= MaxExtentLen
 		x.Unwritten = true
 	}
 	return x
+}
+
+// EncodeExtent encodes x as the entry i of the leaf b, header included.
+func EncodeExtent(b []byte, i int, x Extent) {
+	e := b[ExtentHeaderSize+i*ExtentEntrySize:]
+	n := x.Len
+	if x.Unwritten {
+		n += MaxExtentLen
+	}
+	le.PutUint32(e[0:], x.Block)
+	le.PutUint16(e[4:], uint16(n))
+	le.PutUint16(e[6:], uint16(x.Start>>32))
+	le.PutUint32(e[8:], uint32(x.Start))
+}
+
+// EncodeExtentIndex encodes the entry i of the index node b.
+func EncodeExtentIndex(b []byte, i int, block uint32, leaf uint64) {
+	e := b[ExtentHeaderSize+i*ExtentEntrySize:]
+	le.PutUint32(e[0:], block)
+	le.PutUint32(e[4:], uint32(leaf))
+	le.PutUint16(e[8:], uint16(leaf>>32))
+	le.PutUint16(e[10:], 0)
 }
 
 // DecodeExtentIndex decodes the entry i of the index node b (struct
@@ -76,4 +107,11 @@ func ExtentEntryBlock(b []byte, i int) uint32 {
 func ExtentTail(inodeSeed uint32, b []byte, max uint16) (got, want uint32) {
 	end := ExtentHeaderSize + int(max)*ExtentEntrySize
 	return le.Uint32(b[end:]), CRC32C(inodeSeed, b[:end])
+}
+
+// SealExtentNode gives the node b, a block with room for max entries, its
+// checksum.
+func SealExtentNode(inodeSeed uint32, b []byte, max uint16) {
+	_, want := ExtentTail(inodeSeed, b, max)
+	le.PutUint32(b[ExtentHeaderSize+int(max)*ExtentEntrySize:], want)
 }

@@ -140,6 +140,61 @@ func DecodeInode(b []byte, in *Inode) {
 	}
 }
 
+// EncodeInode encodes in into b, which is as long as inodes are in this file
+// system. Fields that begin behind i_extra_isize stay as they are, and so does
+// what Inode does not have: the attributes behind the fields, and the checksum
+// (see [SealInode]). SizeLo, BlocksLo and FileACLLo are not looked at.
+func EncodeInode(b []byte, in *Inode) {
+	_ = b[InodeSizeOld-1]
+	le.PutUint16(b[0x00:], in.Mode)
+	le.PutUint16(b[0x02:], uint16(in.UID))
+	le.PutUint32(b[0x04:], uint32(in.Size))
+	le.PutUint32(b[0x08:], in.Atime.Sec)
+	le.PutUint32(b[0x0C:], in.Ctime.Sec)
+	le.PutUint32(b[0x10:], in.Mtime.Sec)
+	le.PutUint32(b[0x14:], in.Dtime)
+	le.PutUint16(b[0x18:], uint16(in.GID))
+	le.PutUint16(b[0x1A:], in.Links)
+	le.PutUint32(b[0x1C:], uint32(in.Blocks))
+	le.PutUint32(b[0x20:], in.Flags)
+	le.PutUint32(b[0x24:], uint32(in.Version))
+	copy(b[0x28:], in.Block[:])
+	le.PutUint32(b[0x64:], in.Generation)
+	le.PutUint32(b[0x68:], uint32(in.FileACL))
+	le.PutUint32(b[0x6C:], uint32(in.Size>>32))
+	le.PutUint16(b[0x74:], uint16(in.Blocks>>32))
+	le.PutUint16(b[0x76:], uint16(in.FileACL>>32))
+	le.PutUint16(b[0x78:], uint16(in.UID>>16))
+	le.PutUint16(b[0x7A:], uint16(in.GID>>16))
+	if len(b) < InodeSizeOld+4 {
+		return
+	}
+	le.PutUint16(b[0x80:], in.ExtraIsize)
+	end := min(InodeSizeOld+int(in.ExtraIsize), len(b))
+	for _, f := range [...]struct {
+		off int
+		v   uint32
+	}{
+		{0x84, in.Ctime.Extra}, {0x88, in.Mtime.Extra}, {0x8C, in.Atime.Extra},
+		{0x90, in.Crtime.Sec}, {0x94, in.Crtime.Extra}, {0x98, uint32(in.Version >> 32)}, {0x9C, in.ProjID},
+	} {
+		if end >= f.off+4 {
+			le.PutUint32(b[f.off:], f.v)
+		}
+	}
+}
+
+// SealInode gives the encoded inode b its checksum, from its seed. Its upper
+// half is there only if i_extra_isize reaches it.
+func SealInode(inodeSeed uint32, b []byte) {
+	hasHi := len(b) >= InodeSizeOld+4 && le.Uint16(b[0x80:]) >= 4
+	sum := InodeChecksum(inodeSeed, b, hasHi)
+	le.PutUint16(b[0x7C:], uint16(sum))
+	if hasHi {
+		le.PutUint16(b[0x82:], uint16(sum>>16))
+	}
+}
+
 // InodeSeed is what the checksums of an inode and of its directory and extent
 // blocks start from.
 func InodeSeed(seed, ino, generation uint32) uint32 {

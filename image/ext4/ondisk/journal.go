@@ -109,6 +109,17 @@ func DecodeJournalSuperblock(b []byte) (*JournalSuperblock, error) {
 	return js, nil
 }
 
+// EncodeJournalSuperblock encodes js into the first JournalSuperSize bytes of b,
+// with its checksum if it has the feature.
+func EncodeJournalSuperblock(b []byte, js *JournalSuperblock) {
+	if _, err := binary.Encode(b[:JournalSuperSize], be, js); err != nil {
+		panic("bug: " + err.Error())
+	}
+	if js.BlockChecksums() {
+		be.PutUint32(b[journalSuperChecksumOff:], JournalSuperChecksum(b))
+	}
+}
+
 // journalSuperChecksumOff is where s_checksum lies.
 const journalSuperChecksumOff = 0xFC
 

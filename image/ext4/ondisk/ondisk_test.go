@@ -115,6 +115,7 @@ func TestDecodeGroupDescEqualsItsTwin(t *testing.T) {
 			BlockBitmap: uint64(r.BlockBitmapLo), InodeBitmap: uint64(r.InodeBitmapLo), InodeTable: uint64(r.InodeTableLo),
 			FreeBlocks: uint32(r.FreeBlocksLo), FreeInodes: uint32(r.FreeInodesLo), UsedDirs: uint32(r.UsedDirsLo),
 			Flags: r.Flags, ItableUnused: uint32(r.UnusedLo), Checksum: r.Checksum,
+			BlockBitmapSum: uint32(r.BlockCsumLo), InodeBitmapSum: uint32(r.InodeCsumLo),
 		}
 		var got GroupDesc
 		DecodeGroupDesc(b[:GroupDescSize], &got)
@@ -126,6 +127,8 @@ func TestDecodeGroupDescEqualsItsTwin(t *testing.T) {
 		want.FreeInodes |= uint32(r.FreeInodesHi) << 16
 		want.UsedDirs |= uint32(r.UsedDirsHi) << 16
 		want.ItableUnused |= uint32(r.UnusedHi) << 16
+		want.BlockBitmapSum |= uint32(r.BlockCsumHi) << 16
+		want.InodeBitmapSum |= uint32(r.InodeCsumHi) << 16
 		DecodeGroupDesc(b, &got)
 		require.Equal(t, want, got)
 	}

@@ -158,6 +158,17 @@ func DecodeSuperblock(b []byte) (*Superblock, error) {
 	return sb, nil
 }
 
+// EncodeSuperblock encodes sb into the first SuperSize bytes of b, with the
+// checksum that they need where the file system has checksums.
+func EncodeSuperblock(b []byte, sb *Superblock) {
+	if _, err := binary.Encode(b[:SuperSize], le, sb); err != nil {
+		panic("bug: " + err.Error())
+	}
+	if sb.FeatureROCompat&ROCompatMetadataCsum != 0 {
+		le.PutUint32(b[SuperSize-4:], SuperChecksum(b))
+	}
+}
+
 // SuperChecksum computes the checksum of the superblock in b.
 func SuperChecksum(b []byte) uint32 { return CRC32C(^uint32(0), b[:SuperSize-4]) }
 
