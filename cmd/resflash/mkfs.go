@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -15,15 +16,22 @@ import (
 )
 
 type mkfsCmd struct {
-	Type          string  `short:"t" required:"" placeholder:"TYPE" help:"ffs1 or ffs2."`
+	Type          string  `short:"t" required:"" placeholder:"TYPE" help:"ffs1, ffs2, ext2, ext3 or ext4."`
 	Size          string  `short:"s" placeholder:"SIZE" help:"Size of a new file; units k, M, G."`
 	Force         bool    `short:"f" help:"Replace a file that exists, or the contents of a volume."`
 	Label         string  `short:"l" placeholder:"NAME" help:"Label of the volume."`
 	BlockSize     string  `placeholder:"SIZE" help:"Size of a block."`
-	FragmentSize  string  `placeholder:"SIZE" help:"Size of a fragment."`
+	FragmentSize  string  `placeholder:"SIZE" help:"Size of a fragment (FFS)."`
+	ClusterSize   string  `placeholder:"SIZE" help:"Size of a cluster (ext4 with bigalloc)."`
 	BytesPerInode string  `placeholder:"SIZE" help:"One inode for so many bytes."`
+	Inodes        int64   `placeholder:"N" help:"So many inodes (ext)."`
+	InodeSize     string  `placeholder:"SIZE" help:"Size of an inode (ext)."`
+	JournalSize   string  `placeholder:"SIZE" help:"Size of the journal (ext3, ext4)."`
+	Features      string  `short:"O" placeholder:"LIST" help:"Features to add or, with ^, to leave out, as with mke2fs (ext)."`
 	Reserve       *int    `placeholder:"PERCENT" help:"Space that only the superuser may fill."`
 	MountPoint    string  `placeholder:"DIR" help:"Recorded as the directory where it was last mounted."`
+	UUID          string  `name:"uuid" placeholder:"UUID" help:"Identifier of the file system (ext)."`
+	HashSeed      string  `placeholder:"UUID" help:"What the hashes of names start from (ext)."`
 	Seed          *uint64 `placeholder:"N" help:"Make all that is random follow from N."`
 	DryRun        bool    `help:"Change nothing, only say what would be made."`
 	Output        string  `short:"o" placeholder:"NEW.img" help:"Leave the image as it is: the result is NEW.img."`
@@ -42,6 +50,9 @@ With --seed, and with SOURCE_DATE_EPOCH set, the same command gives the same byt
 	resflash mkfs --type ffs2 --size 64M root.fs
 	resflash mkfs --type ffs2 --label cfg disk.img:cfg --force
 	resflash mkfs --type ffs1 --size 2M --bytes-per-inode 4096 --seed 1 small.fs
+	resflash mkfs --type ext4 --label root --size 2G root.img
+	resflash mkfs --type ext4 -O ^has_journal,inline_data --reserve 0 --size 200M data.img
+	resflash mkfs --type ext2 --block-size 1k --inodes 64 --size 4M boot.img
 
 --json prints {"image", "volume", "type", "size", "blockSize", "fragmentSize",
 "free", "inodes", "label", "uuid"}.` + exitStatus
@@ -79,15 +90,21 @@ func (c *mkfsCmd) Run(ctx context.Context, w *world) error {
 
 // options reads the flags.
 func (c *mkfsCmd) options() (vfs.FormatOptions, error) {
-	opt := vfs.FormatOptions{Type: strings.ToLower(c.Type), ReservePct: c.Reserve, Label: c.Label, MountPoint: c.MountPoint, Seed: c.Seed}
+	opt := vfs.FormatOptions{
+		Type: strings.ToLower(c.Type), ReservePct: c.Reserve, Inodes: c.Inodes, Features: c.Features,
+		Label: c.Label, MountPoint: c.MountPoint, UUID: c.UUID, HashSeed: c.HashSeed, Seed: c.Seed,
+	}
 	known := strings.Join(image.FormatTypes(), ", ")
-	if d := image.DriverFor(opt.Type); d == nil || d.Format == nil || d.Name == opt.Type {
+	if !slices.Contains(image.FormatTypes(), opt.Type) {
 		return opt, usageError("resflash help mkfs", fmt.Errorf("--type %q: want one of %s", c.Type, known))
 	}
 	for _, f := range []struct {
 		text string
 		to   *int
-	}{{c.BlockSize, &opt.BlockSize}, {c.FragmentSize, &opt.FragSize}, {c.BytesPerInode, &opt.BytesPerInode}} {
+	}{
+		{c.BlockSize, &opt.BlockSize}, {c.FragmentSize, &opt.FragSize}, {c.ClusterSize, &opt.ClusterSize},
+		{c.BytesPerInode, &opt.BytesPerInode}, {c.InodeSize, &opt.InodeSize},
+	} {
 		if f.text == "" {
 			continue
 		}
@@ -99,6 +116,12 @@ func (c *mkfsCmd) options() (vfs.FormatOptions, error) {
 			return opt, usageError("resflash help mkfs", err)
 		}
 		*f.to = int(n)
+	}
+	if c.JournalSize != "" {
+		var err error
+		if opt.JournalSize, err = parseSize(c.JournalSize); err != nil {
+			return opt, usageError("resflash help mkfs", err)
+		}
 	}
 	if c.Reserve != nil && (*c.Reserve < 0 || *c.Reserve > 99) {
 		return opt, usageError("resflash help mkfs", errors.New("--reserve is a percentage"))

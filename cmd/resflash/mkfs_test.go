@@ -14,7 +14,7 @@ import (
 // The same options give the same bytes, and another seed gives others.
 func TestMkfsIsRepeatable(t *testing.T) {
 	t.Chdir(t.TempDir())
-	for _, kind := range []string{"ffs1", "ffs2"} {
+	for _, kind := range []string{"ffs1", "ffs2", "ext2", "ext4"} {
 		t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
 		for name, seed := range map[string]string{"a": "1", "b": "1", "c": "2"} {
 			works(t, "mkfs", "--force", "--type", kind, "--size", "16M", "--seed", seed, name)
@@ -44,6 +44,19 @@ func TestMkfsOptions(t *testing.T) {
 	assert.EqualValues(t, 64<<20, made.Size)
 	assert.Positive(t, made.Inodes)
 	clean(t, "x.fs", "y.fs")
+
+	const uuid = "0a1b2c3d-4e5f-4678-89ab-cdef01234567"
+	works(t, "mkfs", "-t", "ext4", "-s", "64M", "-l", "root", "--block-size", "2k", "--inodes", "500", "--inode-size", "512", "--journal-size", "8M",
+		"-O", "^metadata_csum,uninit_bg,inline_data", "--uuid", uuid, "--hash-seed", uuid, "--mount-point", "/", "z.fs")
+	list = nil
+	decode(t, works(t, "inspect", "--json", "z.fs"), &list)
+	v = list[0].Volumes[0]
+	assert.Equal(t, "ext4", v.Type)
+	assert.Equal(t, "root", v.Label)
+	assert.Equal(t, uuid, v.UUID)
+	assert.Equal(t, 2<<10, v.BlockSize)
+	assert.Contains(t, v.Features, "inline_data")
+	assert.NotContains(t, v.Features, "metadata_csum")
 }
 
 func TestMkfsRefuses(t *testing.T) {
@@ -56,10 +69,14 @@ func TestMkfsRefuses(t *testing.T) {
 	}{
 		{"mkfs --type ffs2 new.fs", exitUsage, "a new file needs --size"},
 		{"mkfs --type ffs2 --size 64M there", exitFailure, "there: file exists"},
-		{"mkfs --type xfs --size 64M new.fs", exitUsage, `--type "xfs": want one of ffs1, ffs2`},
+		{"mkfs --type xfs --size 64M new.fs", exitUsage, `--type "xfs": want one of ffs1, ffs2, ext2, ext3, ext4`},
 		{"mkfs --type ffs2 --size 1k new.fs", exitFailure, "new.fs: "},
 		{"mkfs --type ffs2 --size 64M --block-size 5k new.fs", exitFailure, "new.fs: "},
 		{"mkfs --type ffs2 --size 64M --reserve 100 new.fs", exitUsage, "percentage"},
+		{"mkfs --type ffs2 --size 64M -O extent new.fs", exitFailure, "new.fs: volume whole: FFS has no features to choose"},
+		{"mkfs --type ext4 --size 64M --fragment-size 1k new.fs", exitFailure, "new.fs: volume whole: ext4 has no fragments"},
+		{"mkfs --type ext4 --size 64M -O quota new.fs", exitFailure, "new.fs: volume whole: feature quota: quota are not supported"},
+		{"mkfs --type ext4 --size 64M --journal-size x new.fs", exitUsage, `size "x"`},
 		{"mkfs --type ffs2 --size 64M none/new.fs", exitHost, "no such file or directory"},
 		{"mkfs --type ffs2 disk.img:cfg", exitFailure, "disk.img: volume f holds FFS2 (/cfg)"},
 		{"mkfs --type ffs2 disk.img:efi", exitFailure, "disk.img: volume i holds FAT12 (efi)"},

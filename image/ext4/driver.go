@@ -11,8 +11,11 @@ import (
 	"github.com/resflash/resflash/image/vfs"
 )
 
-// Driver reads ext2, ext3 and ext4.
-var Driver = vfs.Driver{Name: "ext4", Probe: probe, Open: open}
+// Driver reads and makes ext2, ext3 and ext4.
+var Driver = vfs.Driver{
+	Name: "ext4", Probe: probe, Open: open,
+	Formats: []string{"ext2", "ext3", "ext4"}, Format: Format,
+}
 
 // probe looks for the magic number. External journals have it as well; open
 // refuses them by name.

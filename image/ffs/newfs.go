@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/resflash/resflash/image/blockio"
@@ -25,17 +24,8 @@ const (
 // unfinished.
 const collectLimit = 32 << 20
 
-// A FormatError says why a file system cannot be made as asked for, and what
-// would help. It unwraps to EINVAL.
-type FormatError struct{ What string }
-
-func (e *FormatError) Error() string { return e.What }
-
-// Unwrap makes errors.Is(err, syscall.EINVAL) true.
-func (e *FormatError) Unwrap() error { return syscall.EINVAL }
-
 func cannotMake(format string, args ...any) error {
-	return &FormatError{fmt.Sprintf(format, args...)}
+	return &vfs.FormatError{What: fmt.Sprintf(format, args...)}
 }
 
 // Format makes an empty file system that fills dev, with the choices of
@@ -83,6 +73,14 @@ func newMaker(dev blockio.Transaction, opt vfs.FormatOptions) (*maker, error) {
 		version = ondisk.V1
 	default:
 		return nil, cannotMake("file system type %q is not ffs1 or ffs2", opt.Type)
+	}
+	switch {
+	case opt.ClusterSize != 0:
+		return nil, cannotMake("FFS has no clusters")
+	case opt.Inodes != 0 || opt.InodeSize != 0:
+		return nil, cannotMake("FFS has inodes of one size, and their number follows from the bytes per inode")
+	case opt.JournalSize != 0 || opt.Features != "" || opt.UUID != "" || opt.HashSeed != "":
+		return nil, cannotMake("FFS has no features to choose, no journal, no UUID and no hash seed")
 	}
 	if m.now.IsZero() {
 		m.now = time.Now()

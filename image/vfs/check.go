@@ -50,9 +50,16 @@ type FormatOptions struct {
 	Type          string // one of the driver's Formats: "ffs1", "ffs2"
 	BlockSize     int    // bytes
 	FragSize      int    // bytes, where the format has fragments
+	ClusterSize   int    // bytes, where the format has clusters
 	BytesPerInode int    // one inode for so many bytes
+	Inodes        int64  // how many, in place of BytesPerInode
+	InodeSize     int    // bytes
 	ReservePct    *int   // percent kept for the superuser (minfree)
+	JournalSize   int64  // bytes
+	Features      string // added to the format's own, or with ^ taken away, in its own words: "^has_journal,inline_data"
 	Label         string
+	UUID          string // the identifier of the volume, in the form of the format; "" is random
+	HashSeed      string // UUID that the hashes of names start from; "" is random
 	MountPoint    string // recorded as the last mount point, where the format does
 	// Time is the time of creation; zero is now.
 	Time time.Time
@@ -60,6 +67,15 @@ type FormatOptions struct {
 	// options give the same bytes; nil is random.
 	Seed *uint64
 }
+
+// A FormatError says why a file system cannot be made as asked for, and what
+// would help. It unwraps to EINVAL.
+type FormatError struct{ What string }
+
+func (e *FormatError) Error() string { return e.What }
+
+// Unwrap makes errors.Is(err, syscall.EINVAL) true.
+func (e *FormatError) Unwrap() error { return syscall.EINVAL }
 
 // A DirtyError says that a file system cannot be written to before it has been
 // checked. It unwraps to EUCLEAN.
