@@ -35,15 +35,19 @@ func lockHolder(name string) holder {
 	// is that of the file system, which some show differently to stat(2); the
 	// descriptor's own file settles it.
 	inode := ":" + strconv.FormatUint(sys.Ino, 10) + " "
-	list, _ := filepath.Glob("/proc/[0-9]*/fdinfo/*")
-	for _, info := range list {
-		data, err := os.ReadFile(info)
+	list, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, fd := range list {
+		// Only what has a path is a file. To ask about an epoll descriptor may
+		// take for ever: it is locked while its process waits for a dead mount.
+		if target, err := os.Readlink(fd); err != nil || !filepath.IsAbs(target) {
+			continue
+		}
+		proc := filepath.Dir(filepath.Dir(fd))
+		data, err := os.ReadFile(filepath.Join(proc, "fdinfo", filepath.Base(fd)))
 		if err != nil || !strings.Contains(string(data), "OFDLCK") || !strings.Contains(string(data), inode) {
 			continue
 		}
-		dir, fd := filepath.Split(info)
-		proc := filepath.Dir(filepath.Dir(dir))
-		if own, err := os.Stat(filepath.Join(proc, "fd", fd)); err != nil || !os.SameFile(st, own) {
+		if own, err := os.Stat(fd); err != nil || !os.SameFile(st, own) {
 			continue
 		}
 		h := holder{}
