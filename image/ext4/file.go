@@ -48,6 +48,11 @@ func (fs *FS) ReadAt(ctx context.Context, ino vfs.Ino, p []byte, off int64) (int
 	if err := fs.file(ino, &in); err != nil {
 		return 0, err
 	}
+	return fs.readFile(ctx, &in, p, off)
+}
+
+// readFile reads contents of the file in.
+func (fs *FS) readFile(ctx context.Context, in *inode, p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, syscall.EINVAL
 	}
@@ -58,7 +63,7 @@ func (fs *FS) ReadAt(ctx context.Context, ino vfs.Ino, p []byte, off int64) (int
 	if int64(len(p)) > in.size-off {
 		p, short = p[:in.size-off], true
 	}
-	n, err := fs.readData(ctx, &in, p, off)
+	n, err := fs.readData(ctx, in, p, off)
 	if err == nil && short {
 		err = io.EOF
 	}
@@ -139,64 +144,72 @@ func (fs *FS) Map(ctx context.Context, ino vfs.Ino, off int64) (devOff, n int64,
 // SeekData implements [vfs.HoleSeeker]. Blocks that are allocated but not
 // written are holes, as they are to Linux unless it has newer data in memory.
 func (fs *FS) SeekData(ctx context.Context, ino vfs.Ino, off int64) (int64, error) {
-	at, size, err := fs.seek(ctx, ino, off, true)
-	if err == nil && at >= size {
-		err = syscall.ENXIO
-	}
-	return at, err
+	return fs.seek(ctx, ino, off, true)
 }
 
 // SeekHole implements [vfs.HoleSeeker].
 func (fs *FS) SeekHole(ctx context.Context, ino vfs.Ino, off int64) (int64, error) {
-	at, size, err := fs.seek(ctx, ino, off, false)
-	return min(at, size), err
+	return fs.seek(ctx, ino, off, false)
 }
 
-// seek returns the first offset from off on that is data or not, or any
-// offset at or behind the end of the file.
-func (fs *FS) seek(ctx context.Context, ino vfs.Ino, off int64, data bool) (at, size int64, err error) {
+func (fs *FS) seek(ctx context.Context, ino vfs.Ino, off int64, data bool) (int64, error) {
 	var in inode
 	if err := fs.file(ino, &in); err != nil {
-		return 0, 0, err
+		return 0, err
 	}
+	return fs.seekIn(ctx, &in, off, data)
+}
+
+// seekIn returns the first offset from off on that is data or not. The end of a
+// file is a hole.
+func (fs *FS) seekIn(ctx context.Context, in *inode, off int64, data bool) (int64, error) {
+	at, err := fs.nextChange(ctx, in, off, data)
+	if err == nil && data && at >= in.size {
+		err = syscall.ENXIO
+	}
+	return min(at, in.size), err
+}
+
+// nextChange is seekIn, but may return any offset at or behind the end.
+func (fs *FS) nextChange(ctx context.Context, in *inode, off int64, data bool) (int64, error) {
 	if off < 0 || off >= in.size {
-		return 0, in.size, syscall.ENXIO
+		return 0, syscall.ENXIO
 	}
 	if in.has(ondisk.FlInlineData) {
-		inline, err := fs.inlineData(&in)
+		inline, err := fs.inlineData(in)
 		if err != nil {
-			return 0, in.size, err
+			return 0, err
 		}
 		switch end := int64(len(inline)); {
 		case data == (off < end):
-			return off, in.size, nil
+			return off, nil
 		case data:
-			return in.size, in.size, nil
+			return in.size, nil
 		default:
-			return end, in.size, nil
+			return end, nil
 		}
 	}
-	m := fs.mapper(&in)
+	m := fs.mapper(in)
 	// Blocks of pointers that point to themselves make files of billions of
 	// pieces. Real ones have no more than there are blocks, or a few times that
 	// where files share them.
 	most := 4*fs.blocks + 1024
 	for step := uint64(0); off < in.size; step++ {
 		if err := checkpoint(ctx, int(step)); err != nil {
-			return 0, in.size, err
+			return 0, err
 		}
 		if step > most {
-			return 0, in.size, in.corrupt("more pieces than there are blocks")
+			return 0, in.corrupt("more pieces than there are blocks")
 		}
 		lblk := uint64(off / fs.blockSize)
 		r, err := m.run(lblk, fileBlocks)
 		if err != nil {
-			return 0, in.size, err
+			return 0, err
 		}
 		if data == (r.start != 0) {
-			return off, in.size, nil
+			return off, nil
 		}
 		off = int64(lblk+r.n) * fs.blockSize
 	}
-	return off, in.size, nil
+	return off, nil
 }

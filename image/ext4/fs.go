@@ -62,6 +62,8 @@ type FS struct {
 	recent recentFiles
 	descs  recentGroups
 	fast   *fastCommits // logical changes in the journal, or nil
+
+	live []ondisk.GroupDesc // all descriptors as they are now, in a writer
 }
 
 // Info describes the file system.

@@ -42,6 +42,9 @@ func (g *geometry) groupStart(group uint64) uint64 { return g.firstBlock + group
 //
 // Requires n < fs.groups.
 func (fs *FS) group(n uint64) (d ondisk.GroupDesc, err error) {
+	if fs.live != nil {
+		return fs.live[n], nil
+	}
 	if d, ok := fs.descs.load(n); ok {
 		return d, nil
 	}

@@ -18,6 +18,8 @@ type inode struct {
 	raw  []byte // all of it, with the attributes behind the fields
 	seed uint32 // of the checksums of its directory and extent blocks
 	size int64  // bytes
+
+	dirty bool // in an operation: it has to be written
 }
 
 func (in *inode) mode() vfs.Mode     { return vfs.Mode(in.Mode) }

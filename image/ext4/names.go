@@ -118,6 +118,17 @@ func (c *nameCache) get(ino uint32) *dirNames {
 	return d
 }
 
+// drop forgets the index of a directory, whose names have changed.
+func (c *nameCache) drop(ino uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if el, ok := c.dirs[ino]; ok {
+		c.lru.Remove(el)
+		delete(c.dirs, ino)
+		c.total -= len(el.Value.(*dirNames).names) + 1
+	}
+}
+
 // filled counts the names of d, and forgets the directories used least
 // recently if there are too many now. A failure is not remembered.
 func (c *nameCache) filled(d *dirNames) {

@@ -10,7 +10,7 @@ import (
 // recentFiles keeps the inodes of the files read last, decoded and verified: a
 // file is read in many requests, and each of them needs its inode. A slot is
 // replaced by whatever hashes to it, so the memory is bounded and no lock is
-// needed. Nothing in it ever goes stale, as the file system does not change.
+// needed. A writer drops the inodes that it changes.
 type recentFiles struct {
 	slots [256]atomic.Pointer[inode]
 }
@@ -23,6 +23,8 @@ func (r *recentFiles) load(ino vfs.Ino, in *inode) bool {
 	*in = *c
 	return true
 }
+
+func (r *recentFiles) drop(ino vfs.Ino) { r.slots[ino%vfs.Ino(len(r.slots))].Store(nil) }
 
 func (r *recentFiles) store(in *inode) {
 	c := *in

@@ -14,7 +14,6 @@ import (
 // for root or for delayed allocation is not available.
 func (fs *FS) Statfs(ctx context.Context) (vfs.Statfs, error) {
 	var freeClusters, freeInodes uint64
-	var own []span // for bigalloc
 	for n := range fs.groups {
 		if err := checkpoint(ctx, int(n)); err != nil {
 			return vfs.Statfs{}, err
@@ -25,15 +24,13 @@ func (fs *FS) Statfs(ctx context.Context) (vfs.Statfs, error) {
 		}
 		freeClusters += uint64(d.FreeBlocks)
 		freeInodes += uint64(d.FreeInodes)
-		if fs.clusterShift > 0 && fs.sb.OverheadClusters == 0 {
-			own = append(own, fs.groupSpans(n, &d)...)
-		}
 	}
-	overhead := uint64(fs.sb.OverheadClusters)
-	if overhead == 0 || overhead<<fs.clusterShift >= fs.blocks {
-		overhead = fs.overhead(own)
-	}
+	overhead, err := fs.overhead()
+	return fs.statfs(overhead, freeClusters, freeInodes, false), err
+}
 
+// statfs is what Statfs says, with the reserved blocks available if all is.
+func (fs *FS) statfs(overhead, freeClusters, freeInodes uint64, all bool) vfs.Statfs {
 	st := vfs.Statfs{
 		BlockSize: fs.blockSize,
 		Blocks:    fs.blocks - min(overhead<<fs.clusterShift, fs.blocks),
@@ -42,22 +39,40 @@ func (fs *FS) Statfs(ctx context.Context) (vfs.Statfs, error) {
 		FilesFree: freeInodes,
 		NameMax:   ondisk.NameMax,
 	}
-	reserved := fs.sb.ReservedBlocks()
-	if fs.sb.FeatureIncompat&ondisk.IncompatExtents != 0 {
-		// ext4_calculate_resv_clusters
-		reserved += min(fs.blocks>>fs.clusterShift/50, 4096) << fs.clusterShift
-	}
-	if st.Free > reserved {
+	if reserved := fs.reservedBlocks(); all {
+		st.Avail = st.Free
+	} else if st.Free > reserved {
 		st.Avail = st.Free - reserved
 	}
-	return st, nil
+	return st
+}
+
+// reservedBlocks is what Linux keeps for root, and for delayed allocation
+// (ext4_calculate_resv_clusters).
+func (fs *FS) reservedBlocks() uint64 {
+	reserved := fs.sb.ReservedBlocks()
+	if fs.sb.FeatureIncompat&ondisk.IncompatExtents != 0 {
+		reserved += min(fs.blocks>>fs.clusterShift/50, 4096) << fs.clusterShift
+	}
+	return reserved
 }
 
 // overhead is what the file system needs for itself, in clusters
-// (ext4_calculate_overhead).
-func (fs *FS) overhead(own []span) uint64 {
+// (ext4_calculate_overhead). The superblock may know it.
+func (fs *FS) overhead() (uint64, error) {
+	if known := uint64(fs.sb.OverheadClusters); known != 0 && known<<fs.clusterShift < fs.blocks {
+		return known, nil
+	}
 	n := fs.firstBlock >> fs.clusterShift
 	if fs.clusterShift > 0 {
+		var own []span
+		for g := range fs.groups {
+			d, err := fs.group(g)
+			if err != nil {
+				return 0, err
+			}
+			own = append(own, fs.groupSpans(g, &d)...)
+		}
 		n += countClusters(own)
 	} else {
 		for g := range fs.groups {
@@ -72,7 +87,7 @@ func (fs *FS) overhead(own []span) uint64 {
 	if fs.sb.JournalIno != 0 && fs.readAnyInode(vfs.Ino(fs.sb.JournalIno), &in) == nil {
 		n += uint64(in.size/fs.blockSize) >> fs.clusterShift
 	}
-	return n
+	return n, nil
 }
 
 // groupDescBlocks is how many blocks of group descriptors group n holds

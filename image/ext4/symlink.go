@@ -15,6 +15,11 @@ func (fs *FS) Readlink(ctx context.Context, ino vfs.Ino) (string, error) {
 	if err := fs.readInode(ino, &in); err != nil {
 		return "", err
 	}
+	return fs.target(ctx, &in)
+}
+
+// target returns the target of the symbolic link in.
+func (fs *FS) target(ctx context.Context, in *inode) (string, error) {
 	if !in.mode().IsSymlink() {
 		return "", syscall.EINVAL
 	}
@@ -26,11 +31,11 @@ func (fs *FS) Readlink(ctx context.Context, ino vfs.Ino) (string, error) {
 		return "", in.corrupt("symbolic link of %d bytes", in.size)
 	}
 	var target []byte
-	if fs.fastSymlink(&in) {
+	if fs.fastSymlink(in) {
 		target = in.Block[:in.size]
 	} else {
 		target = make([]byte, in.size)
-		if _, err := fs.readData(ctx, &in, target, 0); err != nil {
+		if _, err := fs.readData(ctx, in, target, 0); err != nil {
 			return "", err
 		}
 	}

@@ -35,6 +35,11 @@ func (fs *FS) Xattrs(ctx context.Context, ino vfs.Ino) (map[string][]byte, error
 	if err := fs.readInode(ino, &in); err != nil {
 		return nil, err
 	}
+	return fs.xattrs(ctx, &in)
+}
+
+// xattrs returns the extended attributes of in.
+func (fs *FS) xattrs(ctx context.Context, in *inode) (map[string][]byte, error) {
 	out := make(map[string][]byte)
 	total := 0
 	add := func(e ondisk.XattrEntry, name, value []byte) error {
@@ -47,7 +52,7 @@ func (fs *FS) Xattrs(ctx context.Context, ino vfs.Ino) (map[string][]byte, error
 			return nil // the attribute in the inode counts
 		}
 		if e.ValueIno != 0 {
-			v, err := fs.xattrInode(ctx, &in, e)
+			v, err := fs.xattrInode(ctx, in, e)
 			if err != nil {
 				return fmt.Errorf("attribute %s: %w", full, err)
 			}
@@ -68,10 +73,10 @@ func (fs *FS) Xattrs(ctx context.Context, ino vfs.Ino) (map[string][]byte, error
 		out[full] = append([]byte{}, value...)
 		return nil
 	}
-	if err := fs.eachInodeXattr(&in, add); err != nil {
+	if err := fs.eachInodeXattr(in, add); err != nil {
 		return nil, err
 	}
-	if err := fs.eachBlockXattr(&in, add); err != nil {
+	if err := fs.eachBlockXattr(in, add); err != nil {
 		return nil, err
 	}
 	return out, nil

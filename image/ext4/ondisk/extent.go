@@ -13,9 +13,12 @@ const (
 // (EXT4_MAX_EXTENT_DEPTH).
 const MaxExtentDepth = 5
 
-// MaxExtentLen is the longest written extent in blocks (EXT_INIT_MAX_LEN); a
-// longer ee_len marks an unwritten one.
-const MaxExtentLen = 1 << 15
+// The longest extents in blocks (EXT_INIT_MAX_LEN, EXT_UNWRITTEN_MAX_LEN). An
+// ee_len above the first marks an unwritten one.
+const (
+	MaxExtentLen    = 1 << 15
+	MaxUnwrittenLen = 1<<15 - 1
+)
 
 // ExtentHeader is struct ext4_extent_header.
 type ExtentHeader struct {
@@ -100,6 +103,11 @@ func DecodeExtentIndex(b []byte, i int) (block uint32, leaf uint64) {
 // ExtentEntryBlock is the first block of the file of entry i, leaf or index.
 func ExtentEntryBlock(b []byte, i int) uint32 {
 	return le.Uint32(b[ExtentHeaderSize+i*ExtentEntrySize:])
+}
+
+// SetExtentEntryBlock is the inverse of [ExtentEntryBlock].
+func SetExtentEntryBlock(b []byte, i int, block uint32) {
+	le.PutUint32(b[ExtentHeaderSize+i*ExtentEntrySize:], block)
 }
 
 // ExtentTail returns the checksum behind the entries of the node b with room

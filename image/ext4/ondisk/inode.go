@@ -19,18 +19,30 @@ const (
 
 // Inode.Flags
 const (
-	FlCompressed = 0x00000004 // EXT4_COMPR_FL
-	FlImmutable  = 0x00000010 // EXT4_IMMUTABLE_FL
-	FlAppend     = 0x00000020 // EXT4_APPEND_FL
-	FlNoDump     = 0x00000040 // EXT4_NODUMP_FL
-	FlEncrypt    = 0x00000800 // EXT4_ENCRYPT_FL
-	FlIndex      = 0x00001000 // EXT4_INDEX_FL: hash-indexed directory
-	FlHugeFile   = 0x00040000 // EXT4_HUGE_FILE_FL: i_blocks counts file system blocks
-	FlExtents    = 0x00080000 // EXT4_EXTENTS_FL
-	FlVerity     = 0x00100000 // EXT4_VERITY_FL
-	FlEAInode    = 0x00200000 // EXT4_EA_INODE_FL: holds a large attribute value
-	FlInlineData = 0x10000000 // EXT4_INLINE_DATA_FL
-	FlCasefold   = 0x40000000 // EXT4_CASEFOLD_FL
+	FlCompressed  = 0x00000004 // EXT4_COMPR_FL
+	FlImmutable   = 0x00000010 // EXT4_IMMUTABLE_FL
+	FlAppend      = 0x00000020 // EXT4_APPEND_FL
+	FlNoDump      = 0x00000040 // EXT4_NODUMP_FL
+	FlNoAtime     = 0x00000080 // EXT4_NOATIME_FL
+	FlEncrypt     = 0x00000800 // EXT4_ENCRYPT_FL
+	FlIndex       = 0x00001000 // EXT4_INDEX_FL: hash-indexed directory
+	FlTopDir      = 0x00020000 // EXT4_TOPDIR_FL: its directories are spread like those of the root
+	FlHugeFile    = 0x00040000 // EXT4_HUGE_FILE_FL: i_blocks counts file system blocks
+	FlExtents     = 0x00080000 // EXT4_EXTENTS_FL
+	FlVerity      = 0x00100000 // EXT4_VERITY_FL
+	FlEAInode     = 0x00200000 // EXT4_EA_INODE_FL: holds a large attribute value
+	FlInlineData  = 0x10000000 // EXT4_INLINE_DATA_FL
+	FlProjInherit = 0x20000000 // EXT4_PROJINHERIT_FL: what is made in it gets its project
+	FlCasefold    = 0x40000000 // EXT4_CASEFOLD_FL
+
+	// FlInherited are the flags that a file gets from its directory
+	// (EXT4_FL_INHERITED), and those of them that files other than directories
+	// (EXT4_REG_FLMASK) and neither those nor regular files
+	// (EXT4_OTHER_FLMASK) may have.
+	FlInherited = 0x00000001 | 0x00000002 | FlCompressed | 0x00000008 | FlNoDump | FlNoAtime | 0x00000400 |
+		0x00004000 | 0x00008000 | 0x00010000 | FlProjInherit | FlCasefold | 0x02000000
+	FlRegularMask = 1<<32 - 1 - (0x00010000 | FlCasefold | FlProjInherit | FlTopDir)
+	FlOtherMask   = FlNoDump | FlNoAtime
 )
 
 // Inode is struct ext4_inode with its halves put together and the fields that
@@ -71,6 +83,25 @@ type Time struct {
 // Time returns t as a time (ext4_decode_extra_time).
 func (t Time) Time() time.Time {
 	return time.Unix(int64(int32(t.Sec))+int64(t.Extra&3)<<32, int64(t.Extra>>2)).UTC()
+}
+
+// MakeTime is t as inodes hold it, with the extra word or without. What it
+// cannot hold becomes the nearest time that it can.
+func MakeTime(t time.Time, extra bool) Time {
+	sec, most := t.Unix(), int64(1<<31-1)
+	if extra {
+		most += 3 << 32
+	}
+	nsec := uint32(t.Nanosecond())
+	if sec < -1<<31 {
+		sec, nsec = -1<<31, 0
+	} else if sec > most {
+		sec, nsec = most, 999_999_999
+	}
+	if !extra {
+		return Time{Sec: uint32(sec)}
+	}
+	return Time{uint32(sec), uint32((sec-int64(int32(sec)))>>32)&3 | nsec<<2}
 }
 
 // DecodeInode decodes the inode in b, which is as long as inodes are in this
