@@ -19,7 +19,7 @@ type Data struct {
 // AddDir adds a directory. The directories above it must be there.
 func (fs *FS) AddDir(path string, set ...Setter) vfs.Ino {
 	return fs.add(path, vfs.Dir|0o755, set, func(n *node) {
-		n.names = newNames()
+		n.names = newNames(&fs.opt)
 		n.attr.Nlink = 2
 	})
 }

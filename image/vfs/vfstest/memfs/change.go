@@ -25,6 +25,9 @@ func (fs *FS) Setattr(_ context.Context, ino vfs.Ino, set vfs.SetAttr) (vfs.Attr
 			return vfs.Attr{}, syscall.EINVAL
 		}
 	}
+	if err := fs.opt.Limits.Refused(set); err != nil {
+		return vfs.Attr{}, err
+	}
 	flags := n.attr.Flags
 	if set.Flags != nil {
 		if fs.opt.NoFlags && *set.Flags != 0 {
@@ -50,9 +53,15 @@ func (fs *FS) Setattr(_ context.Context, ino vfs.Ino, set vfs.SetAttr) (vfs.Attr
 		}
 	}
 	a := &n.attr
-	a.Ctime = fs.now()
+	fs.changed(n)
 	if set.Size != nil {
-		a.Mtime = a.Ctime
+		fs.touch(n)
+	}
+	if fs.opt.Limits.Apply != nil {
+		if ino != rootIno || !fs.opt.Limits.BareRoot {
+			fs.opt.Limits.Apply(a, set)
+		}
+		return n.attr, nil
 	}
 	if set.Mode != nil {
 		a.Mode = a.Mode.Type() | set.Mode.Perm()
@@ -168,7 +177,7 @@ func (fs *FS) Fallocate(_ context.Context, ino vfs.Ino, mode vfs.AllocMode, off,
 	punch, zero := mode&vfs.AllocPunchHole != 0, mode&vfs.AllocZeroRange != 0
 	switch {
 	case mode&^(vfs.AllocKeepSize|vfs.AllocPunchHole|vfs.AllocZeroRange) != 0,
-		punch && zero, punch && mode&vfs.AllocKeepSize == 0:
+		punch && zero, punch && mode&vfs.AllocKeepSize == 0, fs.opt.Limits.NoHoles && mode != 0:
 		return syscall.EOPNOTSUPP
 	case n.attr.Flags&(immutable|appendOnly) != 0:
 		return syscall.EPERM

@@ -31,6 +31,7 @@ import (
 
 	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/image/vfs/vfstest/limits"
 )
 
 const rootIno vfs.Ino = 2 // as in FFS and ext4
@@ -52,6 +53,8 @@ type Options struct {
 	NoFlags    bool   // Setattr of Flags is EOPNOTSUPP
 	Capacity   int64  // bytes of contents that there is space for; 0: no end
 	MaxFiles   int    // files that there can be; 0: no end
+	// Limits are what it cannot hold.
+	Limits limits.Limits
 }
 
 // What stands for "no end" in Statfs.
@@ -125,7 +128,7 @@ func NewWith(opt Options) *FS {
 		gens:  map[vfs.Ino]uint32{}, pins: map[vfs.Ino]int{},
 	}
 	root := fs.newNode(rootIno, vfs.Dir|0o755)
-	root.parent, root.names = rootIno, newNames()
+	root.parent, root.names = rootIno, newNames(&fs.opt)
 	root.attr.Nlink = 2
 	fs.nodes[rootIno] = root
 	return fs

@@ -16,15 +16,19 @@ import (
 // listing can go on behind one that is gone.
 type names struct {
 	list []vfs.DirEntry    // by Next; removed ones have Ino 0
-	at   map[string]uint64 // name to Next
+	at   map[string]uint64 // key of the name to Next
 	last uint64            // the cookie given last
+	opt  *Options
 }
 
-func newNames() *names { return &names{at: map[string]uint64{}} }
+func newNames(opt *Options) *names { return &names{at: map[string]uint64{}, opt: opt} }
 
 func (d *names) clone() *names {
-	return &names{list: slices.Clone(d.list), at: maps.Clone(d.at), last: d.last}
+	return &names{list: slices.Clone(d.list), at: maps.Clone(d.at), last: d.last, opt: d.opt}
 }
+
+// key is what at has for a name.
+func (d *names) key(name string) string { return d.opt.Limits.Folded(name) }
 
 // behind returns the place of the first entry with a cookie above that.
 func (d *names) behind(cookie uint64) int {
@@ -33,7 +37,7 @@ func (d *names) behind(cookie uint64) int {
 
 // find returns the inode number that name has, or 0.
 func (d *names) find(name string) vfs.Ino {
-	cookie, ok := d.at[name]
+	cookie, ok := d.at[d.key(name)]
 	if !ok {
 		return 0
 	}
@@ -42,20 +46,26 @@ func (d *names) find(name string) vfs.Ino {
 
 // set gives name, which may be there or not, to n.
 func (d *names) set(name string, n *node) {
-	if cookie, ok := d.at[name]; ok {
+	if cookie, ok := d.at[d.key(name)]; ok {
 		e := &d.list[d.behind(cookie-1)]
 		e.Ino, e.Type = n.attr.Ino, n.attr.Mode.Type()
 		return
 	}
 	d.last++
-	d.at[name] = d.last
+	d.at[d.key(name)] = d.last
 	d.list = append(d.list, vfs.DirEntry{Name: name, Ino: n.attr.Ino, Type: n.attr.Mode.Type(), Next: d.last})
+}
+
+// spelled returns a name as it is listed.
+func (d *names) spelled(name string) string {
+	return d.list[d.behind(d.at[d.key(name)]-1)].Name
 }
 
 // remove takes name away, which is there.
 func (d *names) remove(name string) {
-	d.list[d.behind(d.at[name]-1)].Ino = 0
-	delete(d.at, name)
+	key := d.key(name)
+	d.list[d.behind(d.at[key]-1)].Ino = 0
+	delete(d.at, key)
 	if len(d.list) > 16 && len(d.list) > 2*len(d.at) {
 		d.list = slices.DeleteFunc(d.list, func(e vfs.DirEntry) bool { return e.Ino == 0 })
 	}

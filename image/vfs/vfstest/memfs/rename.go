@@ -40,10 +40,12 @@ func (fs *FS) Rename(_ context.Context, oldDir vfs.Ino, oldName string, newDir v
 	// What bears the new name, or nil.
 	over, _ := fs.lookup(to, newName)
 	switch {
-	case flags == vfs.RenameNoReplace && over != nil:
+	case flags == vfs.RenameNoReplace && over != nil && (over != n || from != to || from.names.spelled(oldName) == newName):
 		return syscall.EEXIST
 	case flags == vfs.RenameExchange && over == nil:
 		return syscall.ENOENT
+	case over == n && flags != vfs.RenameExchange && from == to && fs.opt.Limits.Fold != nil && from.names.spelled(oldName) != newName:
+		over = nil // another spelling
 	case over == n:
 		return nil // two names of one file, or one name
 	case n.attr.Mode.IsDir() && fs.below(to, n):
@@ -82,13 +84,16 @@ func (fs *FS) Rename(_ context.Context, oldDir vfs.Ino, oldName string, newDir v
 	from = fs.edit(from)
 	to = fs.edit(to) // the same, if it was
 	from.names.remove(oldName)
+	if over != nil && fs.opt.Limits.Fold != nil {
+		to.names.remove(newName) // which may be spelled in another way
+	}
 	to.names.set(newName, n)
 	if n.attr.Mode.IsDir() {
 		from.attr.Nlink--
 		to.attr.Nlink++
 		n.parent = newDir
 	}
-	n.attr.Ctime = fs.now()
+	fs.changed(n)
 	fs.touch(from)
 	fs.touch(to)
 	if over != nil {
@@ -141,8 +146,8 @@ func (fs *FS) exchange(from *node, oldName string, n *node, to *node, newName st
 		to.attr.Nlink--
 		from.attr.Nlink++
 	}
-	n.attr.Ctime = fs.now()
-	over.attr.Ctime = n.attr.Ctime
+	fs.changed(n)
+	fs.changed(over)
 	fs.touch(from)
 	fs.touch(to)
 	return nil

@@ -27,8 +27,10 @@ func (fs *FS) checkName(name string) error {
 		return syscall.EINVAL
 	case len(name) > fs.opt.NameMax:
 		return syscall.ENAMETOOLONG
+	case name == "." || name == ".." || fs.opt.Limits.CheckName == nil:
+		return nil
 	}
-	return nil
+	return fs.opt.Limits.CheckName(name)
 }
 
 // newName returns dir as a place for the new name.
@@ -55,8 +57,22 @@ func (fs *FS) newName(dir vfs.Ino, name string) (*node, error) {
 
 // touch records that the contents of n have changed.
 func (fs *FS) touch(n *node) {
+	if n.attr.Ino == rootIno && fs.opt.Limits.BareRoot {
+		return
+	}
 	now := fs.now()
 	n.attr.Mtime, n.attr.Ctime = now, now
+	if n.attr.Mode.IsRegular() {
+		n.attr.Flags |= fs.opt.Limits.Written
+	}
+	n.attr = fs.opt.Limits.Held(n.attr)
+}
+
+// changed records that something else of n has.
+func (fs *FS) changed(n *node) {
+	if !fs.opt.Limits.NoCtime {
+		n.attr.Ctime = fs.now()
+	}
 }
 
 // Create implements [vfs.WritableFS].
@@ -69,8 +85,13 @@ func (fs *FS) Create(_ context.Context, dir vfs.Ino, name string, node vfs.NewNo
 	}
 	switch node.Mode.Type() {
 	case vfs.Regular, vfs.Dir, vfs.FIFO, vfs.Socket, vfs.Char, vfs.Block:
+		if !fs.opt.Limits.Has(node.Mode) {
+			return vfs.Attr{}, syscall.EPERM
+		}
 	case vfs.Symlink:
 		switch {
+		case !fs.opt.Limits.Has(vfs.Symlink):
+			return vfs.Attr{}, syscall.EPERM
 		case node.Target == "":
 			return vfs.Attr{}, syscall.ENOENT
 		case strings.Contains(node.Target, "\x00"):
@@ -89,6 +110,9 @@ func (fs *FS) Create(_ context.Context, dir vfs.Ino, name string, node vfs.NewNo
 	case fs.opt.MaxFiles > 0 && fs.files() >= int64(fs.opt.MaxFiles):
 		return vfs.Attr{}, syscall.ENOSPC
 	}
+	if err := fs.opt.Limits.Refused(vfs.SetAttr{Flags: &node.Flags}); err != nil {
+		return vfs.Attr{}, err
+	}
 	n := fs.newNode(fs.nextIno(), node.Mode&(vfs.TypeMask|0o7777))
 	a := &n.attr
 	a.UID, a.GID, a.Flags = node.UID, node.GID, node.Flags
@@ -98,10 +122,14 @@ func (fs *FS) Create(_ context.Context, dir vfs.Ino, name string, node vfs.NewNo
 		a.Mtime = a.Ctime
 	}
 	a.Atime = a.Mtime
+	if node.Mode.IsRegular() {
+		a.Flags |= fs.opt.Limits.Written
+	}
+	*a = fs.opt.Limits.Held(*a)
 	d = fs.edit(d)
 	switch node.Mode.Type() {
 	case vfs.Dir:
-		n.names, n.parent = newNames(), dir
+		n.names, n.parent = newNames(&fs.opt), dir
 		a.Nlink = 2
 		d.attr.Nlink++
 	case vfs.Symlink:
@@ -131,6 +159,8 @@ func (fs *FS) Link(_ context.Context, ino, dir vfs.Ino, name string) (vfs.Attr, 
 		return vfs.Attr{}, syscall.EPERM
 	case n.attr.Nlink == 0:
 		return vfs.Attr{}, syscall.ENOENT
+	case fs.opt.Limits.NoLinks:
+		return vfs.Attr{}, syscall.EPERM
 	case n.attr.Flags&(immutable|appendOnly) != 0:
 		return vfs.Attr{}, syscall.EPERM
 	case n.attr.Nlink >= fs.opt.LinkMax:
@@ -138,7 +168,7 @@ func (fs *FS) Link(_ context.Context, ino, dir vfs.Ino, name string) (vfs.Attr, 
 	}
 	n, d = fs.edit(n), fs.edit(d)
 	n.attr.Nlink++
-	n.attr.Ctime = fs.now()
+	fs.changed(n)
 	d.names.set(name, n)
 	fs.touch(d)
 	return n.attr, nil
@@ -189,7 +219,7 @@ func (fs *FS) drop(n *node) {
 	if n.attr.Nlink--; n.attr.Mode.IsDir() {
 		n.attr.Nlink = 0
 	}
-	n.attr.Ctime = fs.now()
+	fs.changed(n)
 	fs.reap(n)
 }
 

@@ -129,11 +129,17 @@ func (r *Run) newName() string {
 	case 5:
 		n = r.opt.Limits.NameMax - r.rnd.IntN(4)
 	case 6:
+		if r.opt.Limits.Limits.CheckName != nil && r.odds(4) {
+			return one(r, "a:b", "dot.", "space ", "tab\t", "???", "a.b.c", "+plus", ".ext", "😀", "LOUD.TXT", "Mixed.Txt", "quiet.TXT")
+		}
 		return one(r, "ä", "with space", "-", ".hidden", "日本", "\\", "*") + fmt.Sprint(r.rnd.IntN(10))
 	}
 	b := make([]byte, max(n, 1))
 	for i := range b {
 		b[i] = letters[r.rnd.IntN(len(letters))]
+	}
+	if r.opt.Limits.Limits.Fold != nil && r.odds(8) {
+		return strings.ToUpper(string(b))
 	}
 	return string(b)
 }
@@ -143,6 +149,9 @@ func (r *Run) name() key {
 	k, ok := r.names.pick(r.rnd)
 	if !ok || r.odds(60) {
 		return key{r.dir(), r.newName()}
+	}
+	if r.opt.Limits.Limits.Fold != nil && r.odds(2) {
+		k.name = strings.ToLower(k.name)
 	}
 	return k
 }
@@ -234,6 +243,9 @@ func (r *Run) create() (Op, bool) {
 	default:
 		node.Mode |= one(r, vfs.FIFO, vfs.Socket)
 	}
+	if l := &r.opt.Limits.Limits; !l.Has(node.Mode) && !r.odds(10) {
+		node.Mode = node.Mode.Perm() | one(r, l.Only...)
+	}
 	if r.odds(10) {
 		node.Mtime = r.time()
 	}
@@ -252,6 +264,9 @@ func (r *Run) create() (Op, bool) {
 }
 
 func (r *Run) owner() uint32 {
+	if r.opt.Limits.Limits.Refuse != nil && !r.odds(6) {
+		return 0
+	}
 	return one[uint32](r, 0, 0, 1, 1000, 65534, 65535, 65536, 1<<31, 1<<32-2)
 }
 
@@ -283,6 +298,9 @@ func (r *Run) time() time.Time {
 }
 
 func (r *Run) flags() vfs.Flags {
+	if fl := r.opt.Limits.Limits.Written; fl != 0 && !r.odds(6) {
+		return one(r, 0, fl, fl|vfs.UserReadOnly, vfs.UserHidden, vfs.UserSystem|vfs.UserHidden)
+	}
 	return one(r, vfs.UserNoDump, vfs.SystemArchived, vfs.UserOpaque, vfs.UserImmutable, vfs.UserAppend,
 		vfs.SystemImmutable, vfs.SystemAppend, vfs.SystemImmutable|vfs.UserNoDump)
 }
@@ -302,6 +320,9 @@ func (r *Run) write() (Op, bool) {
 	}
 	if r.odds(400) {
 		op.Off = one(r, -1, 1<<63-1, r.opt.Limits.MaxSize-op.Len, r.opt.Limits.MaxSize-op.Len+1)
+		if op.Off == r.opt.Limits.MaxSize-op.Len && r.opt.Limits.Limits.NoHoles {
+			op.Off++ // there may not be so much space
+		}
 	}
 	return op, true
 }
@@ -317,6 +338,9 @@ func (r *Run) truncate() (Op, bool) {
 		size = 0
 	case r.odds(300):
 		size = one(r, -1, 1<<63-1, r.opt.Limits.MaxSize, r.opt.Limits.MaxSize+1)
+		if size == r.opt.Limits.MaxSize && r.opt.Limits.Limits.NoHoles {
+			size++
+		}
 	}
 	return Op{Kind: Setattr, File: id, Set: &vfs.SetAttr{Size: &size}}, true
 }
@@ -333,6 +357,9 @@ func (r *Run) fallocate() (Op, bool) {
 	op := Op{Kind: Fallocate, File: id, Len: r.amount(), Flags: uint32(one(r,
 		0, vfs.AllocKeepSize, vfs.AllocPunchHole|vfs.AllocKeepSize, vfs.AllocPunchHole|vfs.AllocKeepSize,
 		vfs.AllocZeroRange, vfs.AllocZeroRange|vfs.AllocKeepSize))}
+	if r.opt.Limits.Limits.NoHoles && !r.odds(8) {
+		op.Flags = 0
+	}
 	if op.Off = r.rnd.Int64N(size + 1); r.odds(4) {
 		op.Off = r.place(size)
 	}
@@ -370,6 +397,9 @@ func (r *Run) rename() (Op, bool) {
 }
 
 func (r *Run) link() (Op, bool) {
+	if r.opt.Limits.Limits.NoLinks && !r.odds(10) {
+		return Op{}, false
+	}
 	op := Op{Kind: Link, File: r.any(), Dir: r.dir(), Name: r.newName()}
 	if r.odds(20) {
 		k := r.name()
@@ -402,6 +432,9 @@ func (r *Run) setattr() (Op, bool) {
 	for *set == (vfs.SetAttr{}) {
 		if r.odds(3) {
 			m := vfs.Mode(r.rnd.IntN(0o10000))
+			if r.opt.Limits.Limits.Refuse != nil && !r.odds(8) {
+				m &= 0o777
+			}
 			set.Mode = &m
 		}
 		if r.odds(5) {

@@ -366,6 +366,12 @@ func (r *Run) isFull(ctx context.Context, op Op) (bool, vfs.Statfs, error) {
 	if op.Kind == Write || op.Kind == Fallocate {
 		need += op.Len
 	}
+	if r.opt.Limits.Limits.NoHoles {
+		need += op.Off
+		if op.Set != nil && op.Set.Size != nil {
+			need += *op.Set.Size
+		}
+	}
 	return avail < need+all/4 || st.Files > 0 && st.FilesFree == 0, st, nil
 }
 

@@ -78,6 +78,7 @@ func (r *Run) readDir(ctx context.Context, op Op) error {
 		return nil
 	}
 	before, wantErr := entries(ctx, r.model.fs, r.model.ino[op.Dir])
+	fold := r.opt.Limits.Limits.Folded
 	seen := map[string]int{}
 	cookie := uint64(0)
 	list := func(limit int) error {
@@ -106,10 +107,10 @@ func (r *Run) readDir(ctx context.Context, op Op) error {
 			return fmt.Errorf("%v: %w", m, err)
 		}
 		if m.Dir == op.Dir {
-			touched[m.Name] = true
+			touched[fold(m.Name)] = true
 		}
 		if m.To == op.Dir {
-			touched[m.ToName] = true
+			touched[fold(m.ToName)] = true
 		}
 	}
 	if _, ok := r.driver.ino[op.Dir]; !ok {
@@ -119,14 +120,14 @@ func (r *Run) readDir(ctx context.Context, op Op) error {
 		return fmt.Errorf("go on listing: %w", err)
 	}
 	for name, times := range seen {
-		if _, was := before[name]; !was && !touched[name] {
+		if _, was := before[name]; !was && !touched[fold(name)] {
 			return fmt.Errorf("%q is listed, which never was there", name)
-		} else if was && !touched[name] && times > 1 {
+		} else if was && !touched[fold(name)] && times > 1 {
 			return fmt.Errorf("%q is listed %d times", name, times)
 		}
 	}
 	for name := range before {
-		if !touched[name] && seen[name] == 0 {
+		if !touched[fold(name)] && seen[name] == 0 {
 			return fmt.Errorf("%q is not listed, and was there all the time (%d names, %d listed first)", name, len(before), op.Len)
 		}
 	}

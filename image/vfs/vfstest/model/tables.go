@@ -13,6 +13,9 @@ type key struct {
 	name string
 }
 
+// key is the key of a name, by any spelling.
+func (r *Run) key(dir ID, name string) key { return key{dir, r.opt.Limits.Limits.Folded(name)} }
+
 // An entry is what a run knows of a file that exists.
 type entry struct {
 	typ   vfs.Mode
@@ -65,7 +68,7 @@ func (t *tables) dropName(k key) ID {
 
 // note records what op did, which succeeded.
 func (r *Run) note(ctx context.Context, op Op, want, got Result) {
-	from, to := key{op.Dir, op.Name}, key{op.To, op.ToName}
+	from, to := r.key(op.Dir, op.Name), r.key(op.To, op.ToName)
 	switch op.Kind {
 	case Create:
 		r.model.ino[op.File], r.driver.ino[op.File] = want.Attr.Ino, got.Attr.Ino
