@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/resflash/resflash/image"
 	"github.com/resflash/resflash/integration/testtool"
 	"golang.org/x/sys/unix"
 )
@@ -390,11 +391,28 @@ func TestMountOfDirtyVolume(t *testing.T) {
 // setByte changes a byte of a file.
 func setByte(t *testing.T, name string, off int64, b byte) {
 	t.Helper()
+	writeOver(t, name, off, []byte{b})
+}
+
+// writeOver writes over a part of a file.
+func writeOver(t *testing.T, name string, off int64, p []byte) {
+	t.Helper()
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
 	require.NoError(t, err)
 	defer f.Close()
-	_, err = f.WriteAt([]byte{b}, off)
+	_, err = f.WriteAt(p, off)
 	require.NoError(t, err)
+}
+
+// partitionStart is where a partition of an image begins.
+func partitionStart(t *testing.T, name, id string) int64 {
+	t.Helper()
+	disk, err := image.Open(context.Background(), name)
+	require.NoError(t, err)
+	defer disk.Close()
+	part, err := disk.Find(context.Background(), id)
+	require.NoError(t, err)
+	return part.Start
 }
 
 // Nobody is kept from an image in which nothing can be written to.
@@ -403,7 +421,13 @@ func TestMountOfWhatIsOnlyRead(t *testing.T) {
 	data, err := os.ReadFile(diskImage(t))
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(image, data, 0o600))
-	dir := mounted(t, "-q", image+":efi")
+	squash := filepath.Join(t.TempDir(), "squashfs")
+	testtool.Need(t, "mksquashfs")
+	testtool.Run(t, "mksquashfs", t.TempDir(), squash, "-quiet", "-no-progress")
+	p, err := os.ReadFile(squash)
+	require.NoError(t, err)
+	writeOver(t, image, partitionStart(t, image, "i"), p)
+	dir := mounted(t, "-q", image+":i")
 	assert.ErrorIs(t, os.WriteFile(dir+"/new", nil, 0o600), syscall.EROFS)
 	other := mounted(t, "-q", image+":efi")
 	writes(t, "x", image+":/new")

@@ -53,3 +53,10 @@ func (b *bounded[K, V]) drop(k K) {
 		delete(b.m, k)
 	}
 }
+
+// forget removes k.
+func (b *bounded[K, V]) forget(k K) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.drop(k)
+}

@@ -5,7 +5,6 @@ import (
 	"iter"
 	"sync"
 
-	"github.com/resflash/resflash/image/fat/ondisk"
 	"github.com/resflash/resflash/image/vfs"
 )
 
@@ -35,7 +34,7 @@ func (c *claims) claim(f *FS, d *dir) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if owner, ok := c.owners[d.start]; ok && owner != d.ino {
-		return vfs.Corruptf(int64(d.ino)*ondisk.DirentSize, d.structure(),
+		return vfs.Corruptf(f.clusterOff(d.start), d.structure(),
 			"begins in cluster %d, as directory %d does", d.start, owner)
 	}
 	fresh := 0
@@ -65,7 +64,7 @@ func (c *claims) claim(f *FS, d *dir) error {
 func (f *FS) clustersOf(d *dir) iter.Seq[uint32] {
 	return func(yield func(uint32) bool) {
 		for _, e := range d.extents {
-			first := uint32((e.off-f.dataOff)/f.clusterSize) + ondisk.FirstCluster
+			first := f.clusterAt(e.off)
 			for i := range uint32(e.n / f.clusterSize) {
 				if !yield(first + i) {
 					return
@@ -82,4 +81,53 @@ func (c *claims) owner(start uint32) (vfs.Ino, bool) {
 	defer c.mu.Unlock()
 	ino, ok := c.owners[start]
 	return ino, ok
+}
+
+// has reports whether a cluster belongs to a directory that was read.
+func (c *claims) has(cluster uint32) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.clusters[cluster]
+	return ok
+}
+
+// anyIn returns a cluster of a run that belongs to a directory.
+func (c *claims) anyIn(r clusterRun) (cluster uint32, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.clusters) < int(r.n) {
+		for cluster := range c.clusters {
+			if r.holds(cluster) {
+				return cluster, true
+			}
+		}
+		return 0, false
+	}
+	for cluster := r.first; cluster < r.first+r.n; cluster++ {
+		if _, ok := c.clusters[cluster]; ok {
+			return cluster, true
+		}
+	}
+	return 0, false
+}
+
+// release gives up what the directory that begins in start has claimed.
+func (c *claims) release(start uint32, runs []clusterRun) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range runs {
+		for cluster := r.first; cluster < r.first+r.n; cluster++ {
+			delete(c.clusters, cluster)
+		}
+	}
+	delete(c.owners, start)
+}
+
+// shrink gives up clusters that a directory has claimed and did not get.
+func (c *claims) shrink(r clusterRun) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for cluster := r.first; cluster < r.first+r.n; cluster++ {
+		delete(c.clusters, cluster)
+	}
 }

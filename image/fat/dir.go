@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sort"
 	"syscall"
 
 	"github.com/resflash/resflash/image/fat/ondisk"
@@ -19,12 +20,13 @@ const rootIno vfs.Ino = 1
 // MiB; some programs do not know that.
 const maxDirBytes = 16 << 20
 
-// A dir is a directory that was read once: where its slots lie. It does not
-// change.
+// A dir is a directory that was read once: where its slots lie. Only a [Writer]
+// changes it.
 type dir struct {
 	ino     vfs.Ino
 	start   uint32   // first cluster; 0 for the root of FAT12 and FAT16
 	extents []extent // of its slots
+	firsts  []uint32 // the first slot in each of them
 	size    int64    // bytes in extents
 	subdirs uint32
 	err     error // why extents end early, if the chain is damaged
@@ -82,8 +84,7 @@ func (f *FS) dir(ctx context.Context, ino vfs.Ino) (*dir, error) {
 // directory early, and is kept in d.err.
 func (f *FS) findSlots(ctx context.Context, d *dir) error {
 	if d.start == 0 && f.bits != 32 {
-		d.extents = []extent{{f.rootOff, f.rootBytes}}
-		d.size = f.rootBytes
+		d.add(extent{f.rootOff, f.rootBytes})
 		return nil
 	}
 	for d.err == nil {
@@ -110,10 +111,30 @@ func (f *FS) findSlots(ctx context.Context, d *dir) error {
 		if e.n = limit / f.clusterSize * f.clusterSize; e.n <= 0 {
 			return nil
 		}
-		d.extents = append(d.extents, e)
-		d.size += e.n
+		d.add(e)
 	}
 	return nil
+}
+
+// add adds a piece to the end of the directory.
+func (d *dir) add(e extent) {
+	d.firsts = append(d.firsts, d.slots())
+	d.extents = append(d.extents, e)
+	d.size += e.n
+}
+
+// slots is how many there are.
+func (d *dir) slots() uint32 { return uint32(d.size / ondisk.DirentSize) }
+
+// piece returns the number of the extent that a slot lies in.
+func (d *dir) piece(slot uint32) int {
+	return sort.Search(len(d.firsts), func(i int) bool { return d.firsts[i] > slot }) - 1
+}
+
+// slotOff is where a slot that the directory has lies on the device.
+func (d *dir) slotOff(slot uint32) int64 {
+	i := d.piece(slot)
+	return d.extents[i].off + int64(slot-d.firsts[i])*ondisk.DirentSize
 }
 
 // An entry is a live directory entry, or a volume label, with what belongs to it.
@@ -127,7 +148,7 @@ type entry struct {
 
 func (e *entry) isLabel() bool { return e.dirent.Attr&ondisk.AttrLabel != 0 }
 
-func (e *entry) ino() vfs.Ino { return vfs.Ino(e.off / ondisk.DirentSize) }
+func (f *FS) inoOf(e *entry) vfs.Ino { return f.inos.of(positionOf(e.off)) }
 
 // scan calls visit for the live entries of d from a slot on, until it returns
 // false. The entry is only valid during the call. An error is a failed read, or
@@ -141,14 +162,32 @@ func (f *FS) scanAll(ctx context.Context, d *dir, from uint32, visit func(*entry
 	var (
 		e    entry
 		long longName
-		slot uint32
 	)
-	for _, x := range d.extents {
-		slots := uint32(x.n / ondisk.DirentSize)
-		if from >= slot+slots {
-			slot += slots
-			continue
+	return f.eachSlot(ctx, d, from, func(raw []byte, off int64, slot uint32) bool {
+		switch {
+		case raw[0] == ondisk.MarkDeleted:
+			long.reset()
+		case ondisk.IsLong(raw):
+			long.add(raw, slot)
+		case isLive(raw) || isLabel(raw):
+			e.off, e.slot, e.first = off, slot, slot
+			e.dirent = ondisk.DecodeDirent(raw)
+			if e.long = long.take(e.dirent.Checksum()); e.long != nil {
+				e.first = long.first
+			}
+			return visit(&e)
+		default:
+			long.reset()
 		}
+		return true
+	})
+}
+
+// eachSlot calls visit for the slots of d, from one on, until it returns false
+// or the mark of the end. The error is that of scan.
+func (f *FS) eachSlot(ctx context.Context, d *dir, from uint32, visit func(raw []byte, off int64, slot uint32) bool) error {
+	for i := max(d.piece(from), 0); i < len(d.extents); i++ {
+		x, slot := d.extents[i], d.firsts[i]
 		off := x.off
 		if from > slot {
 			off += int64(from-slot) * ondisk.DirentSize
@@ -165,25 +204,11 @@ func (f *FS) scanAll(ctx context.Context, d *dir, from uint32, visit func(*entry
 				return err
 			}
 			for ; len(p) >= ondisk.DirentSize; p = p[ondisk.DirentSize:] {
-				raw := p[:ondisk.DirentSize]
-				switch {
-				case raw[0] == ondisk.MarkEnd:
+				if p[0] == ondisk.MarkEnd {
 					return d.err
-				case raw[0] == ondisk.MarkDeleted:
-					long.reset()
-				case ondisk.IsLong(raw):
-					long.add(raw, slot)
-				case isLive(raw) || isLabel(raw):
-					e.off, e.slot, e.first = off, slot, slot
-					e.dirent = ondisk.DecodeDirent(raw)
-					if e.long = long.take(e.dirent.Checksum()); e.long != nil {
-						e.first = long.first
-					}
-					if !visit(&e) {
-						return nil
-					}
-				default:
-					long.reset()
+				}
+				if !visit(p[:ondisk.DirentSize], off, slot) {
+					return nil
 				}
 				off += ondisk.DirentSize
 				slot++
@@ -218,13 +243,18 @@ func isLive(raw []byte) bool {
 // entryAt returns the entry of an inode other than the root. Its long name is
 // not known.
 func (f *FS) entryAt(ino vfs.Ino) (entry, error) {
-	if ino > vfs.Ino(f.volumeBytes/ondisk.DirentSize) {
+	at, ok := f.inos.position(ino)
+	if !ok || at > position(f.volumeBytes/ondisk.DirentSize) {
 		return entry{}, syscall.ENOENT
 	}
-	off := int64(ino) * ondisk.DirentSize
+	off := int64(at) * ondisk.DirentSize
 	inRoot := off >= f.rootOff && off < f.rootOff+f.rootBytes
 	inData := off >= f.dataOff && off < f.dataOff+int64(f.clusters)*f.clusterSize
 	if !inRoot && !inData || off+ondisk.DirentSize > f.deviceBytes {
+		return entry{}, syscall.ENOENT
+	}
+	// Where there was a directory once may be the contents of a file by now.
+	if f.inos != nil && inData && !f.claims.has(f.clusterAt(off)) {
 		return entry{}, syscall.ENOENT
 	}
 	raw, err := f.cache.Bytes(off, ondisk.DirentSize)
@@ -259,14 +289,19 @@ func (f *FS) ReadDir(ctx context.Context, ino vfs.Ino, cookie uint64) iter.Seq2[
 		}
 		var buf [nameBytes]byte
 		stopped := false
-		err = f.scan(ctx, d, uint32(cookie), func(e *entry) bool {
+		// Of an entry that was made since, the name may begin before.
+		from := uint32(cookie)
+		err = f.scan(ctx, d, from-min(from, ondisk.LongParts), func(e *entry) bool {
+			if e.slot < from {
+				return true
+			}
 			typ := vfs.Regular
 			if e.dirent.Attr&ondisk.AttrDir != 0 {
 				typ = vfs.Dir
 			}
 			stopped = !yield(vfs.DirEntry{
 				Name: string(e.appendName(buf[:0])),
-				Ino:  e.ino(),
+				Ino:  f.inoOf(e),
 				Type: typ,
 				Next: uint64(e.slot) + 1,
 			}, nil)

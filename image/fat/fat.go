@@ -1,4 +1,5 @@
-// Package fat reads FAT12, FAT16 and FAT32 volumes with VFAT long names.
+// Package fat reads and writes FAT12, FAT16 and FAT32 volumes with VFAT long
+// names.
 //
 // A volume is a boot sector, one or more copies of the file allocation table
 // (the [table]), on FAT12 and FAT16 a root directory of fixed size, and an area
@@ -43,7 +44,7 @@ import (
 )
 
 // Driver is the entry of the driver table.
-var Driver = vfs.Driver{Name: "fat", Probe: Probe, Open: Open}
+var Driver = vfs.Driver{Name: "fat", Probe: Probe, Open: Open, OpenWritable: OpenWritable}
 
 const (
 	pageSize  = 16 << 10 // of the metadata cache
@@ -64,8 +65,9 @@ type FS struct {
 	chains   bounded[uint32, *chain]       // by first cluster
 	segments bounded[segmentKey, *segment] // parts of chains
 	dirs     bounded[vfs.Ino, *dir]
-	indexes  bounded[vfs.Ino, index]
+	indexes  bounded[vfs.Ino, *index]
 	claims   claims
+	inos     *inos // nil: every inode number is a position
 
 	freeMu  sync.Mutex // held while counting, so that it is done once
 	counted bool
@@ -94,7 +96,7 @@ func Open(ctx context.Context, dev blockio.Device) (vfs.FS, error) {
 		chains:   newBounded[uint32, *chain](maxChains),
 		segments: newBounded[segmentKey, *segment](maxRuns),
 		dirs:     newBounded[vfs.Ino, *dir](maxPieces),
-		indexes:  newBounded[vfs.Ino, index](maxNames),
+		indexes:  newBounded[vfs.Ino, *index](maxNames),
 		claims:   newClaims(),
 	}
 	// The root directory is loaded now, so that no other directory can claim

@@ -147,5 +147,10 @@ func (g *geometry) clusterOff(cluster uint32) int64 {
 	return g.dataOff + int64(cluster-ondisk.FirstCluster)*g.clusterSize
 }
 
+// clusterAt is the cluster that lies at a byte offset in the data area.
+func (g *geometry) clusterAt(off int64) uint32 {
+	return uint32((off-g.dataOff)/g.clusterSize) + ondisk.FirstCluster
+}
+
 // entryOff is the byte offset of the table entry of a cluster.
 func (g *geometry) entryOff(cluster uint32) int64 { return g.tableOff + g.bits.Offset(cluster) }

@@ -2,57 +2,11 @@ package fat
 
 import (
 	"context"
-	"slices"
-	"sort"
 	"syscall"
 
 	"github.com/resflash/resflash/image/fat/ondisk"
 	"github.com/resflash/resflash/image/vfs"
 )
-
-// An index finds the entries of a directory by name: the hashes of their long
-// and short names, sorted, and the slot where the entry begins. It holds no
-// names, so it is small; a hit is verified in the directory.
-type index []indexEntry
-
-type indexEntry struct {
-	hash  uint64
-	first uint32
-}
-
-func (f *FS) index(ctx context.Context, d *dir) (index, error) {
-	if x, ok := f.indexes.get(d.ino); ok {
-		return x, nil
-	}
-	var (
-		x   index
-		buf [nameBytes]byte
-	)
-	err := f.scan(ctx, d, 0, func(e *entry) bool {
-		h := foldedHash(e.appendName(buf[:0]))
-		x = append(x, indexEntry{h, e.first})
-		if e.long != nil {
-			if alias := foldedHash(appendShort(buf[:0], &e.dirent)); alias != h {
-				x = append(x, indexEntry{alias, e.first})
-			}
-		}
-		return true
-	})
-	if err != nil && err != d.err {
-		return nil, err
-	}
-	slices.SortFunc(x, func(a, b indexEntry) int {
-		switch {
-		case a.hash < b.hash, a.hash == b.hash && a.first < b.first:
-			return -1
-		case a.hash > b.hash, a.first > b.first:
-			return 1
-		}
-		return 0
-	})
-	f.indexes.put(d.ino, x, len(x)+8)
-	return x, nil
-}
 
 // Lookup implements [vfs.FS]. A file of exactly that name goes before one that
 // differs in case, or has it for its alias.
@@ -73,24 +27,30 @@ func (f *FS) Lookup(ctx context.Context, ino vfs.Ino, name string) (vfs.Attr, er
 		}
 		return f.Getattr(ctx, parent)
 	}
-	if len(name) > nameBytes || unitsIn(name) > ondisk.LongMax {
+	if tooLong(name) {
 		return vfs.Attr{}, syscall.ENAMETOOLONG
 	}
-	x, err := f.index(ctx, d)
+	e, err := f.find(ctx, d, name)
 	if err != nil {
 		return vfs.Attr{}, err
 	}
+	return f.attr(ctx, &e)
+}
+
+// find returns the entry with a name, by the rules of Lookup.
+func (f *FS) find(ctx context.Context, d *dir, name string) (entry, error) {
+	x, err := f.index(ctx, d)
+	if err != nil {
+		return entry{}, err
+	}
 	var (
-		found entry
-		hit   bool
-		buf   [nameBytes]byte
-		want  = []byte(name)
-		hash  = foldedHash(want)
+		found      entry
+		hit, exact bool
+		buf        [nameBytes]byte
+		want       = []byte(name)
 	)
-	i := sort.Search(len(x), func(i int) bool { return x[i].hash >= hash })
-	for ; i < len(x) && x[i].hash == hash; i++ {
-		exact := false
-		err := f.scan(ctx, d, x[i].first, func(e *entry) bool {
+	for first := range x.slots(foldedHash(want)) {
+		err := f.scan(ctx, d, first, func(e *entry) bool {
 			shown := e.appendName(buf[:0])
 			exact = string(shown) == name
 			if exact || !hit && foldedEqual(shown, want) ||
@@ -100,19 +60,19 @@ func (f *FS) Lookup(ctx context.Context, ino vfs.Ino, name string) (vfs.Attr, er
 			return false
 		})
 		if err != nil {
-			return vfs.Attr{}, err
+			return entry{}, err
 		}
 		if exact {
 			break
 		}
 	}
-	if !hit {
-		if d.err != nil {
-			return vfs.Attr{}, d.err // it may have been in the part that is lost
-		}
-		return vfs.Attr{}, syscall.ENOENT
+	if hit {
+		return found, nil
 	}
-	return f.attr(ctx, &found)
+	if d.err != nil {
+		return entry{}, d.err // it may have been in the part that is lost
+	}
+	return entry{}, syscall.ENOENT
 }
 
 // parent returns the directory above d, by the entry "..", which knows only its
@@ -150,7 +110,7 @@ func (f *FS) parent(ctx context.Context, d *dir) (vfs.Ino, error) {
 	var ino vfs.Ino
 	err = f.scan(ctx, up, 0, func(e *entry) bool {
 		if e.dirent.Attr&ondisk.AttrDir != 0 && f.firstCluster(&e.dirent) == start {
-			ino = e.ino()
+			ino = f.inoOf(e)
 		}
 		return ino == 0
 	})

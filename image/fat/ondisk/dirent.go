@@ -123,3 +123,48 @@ func LongName(b []byte, units *[LongUnits]uint16) {
 		units[11+i] = le.Uint16(b[28+2*i:])
 	}
 }
+
+// Encode stores the entry in the first 32 bytes of b.
+func (d *Dirent) Encode(b []byte) {
+	_ = b[DirentSize-1]
+	le := binary.LittleEndian
+	copy(b, d.Name[:])
+	b[11], b[12], b[13] = d.Attr, d.Case, d.CreateTen
+	le.PutUint16(b[14:], d.CreateTime)
+	le.PutUint16(b[16:], d.CreateDate)
+	le.PutUint16(b[18:], d.AccessDate)
+	le.PutUint16(b[20:], d.ClusterHi)
+	le.PutUint16(b[22:], d.WriteTime)
+	le.PutUint16(b[24:], d.WriteDate)
+	le.PutUint16(b[26:], d.ClusterLo)
+	le.PutUint32(b[28:], d.Size)
+}
+
+// PutLong stores part number n (from 1) of a long name in the first 32 bytes of
+// b. What is missing at the end of the name is a NUL and ones.
+func PutLong(b []byte, name []uint16, n int, sum uint8) {
+	clear(b[:DirentSize])
+	le := binary.LittleEndian
+	b[0] = uint8(n)
+	if n*LongUnits >= len(name) {
+		b[0] |= LongLast
+	}
+	b[11], b[13] = AttrLong, sum
+	for i := range LongUnits {
+		u := uint16(0xffff)
+		switch at := (n-1)*LongUnits + i; {
+		case at < len(name):
+			u = name[at]
+		case at == len(name):
+			u = 0
+		}
+		switch {
+		case i < 5:
+			le.PutUint16(b[1+2*i:], u)
+		case i < 11:
+			le.PutUint16(b[14+2*(i-5):], u)
+		default:
+			le.PutUint16(b[28+2*(i-11):], u)
+		}
+	}
+}

@@ -65,3 +65,23 @@ const (
 	Clean32    = 0x08000000 // ClnShutBitMask
 	NoErrors32 = 0x04000000 // HrdErrBitMask
 )
+
+// Put stores the entry of a cluster in the bytes at Offset(cluster). What else
+// these bytes hold stays: half of a neighbour on FAT12, four reserved bits on
+// FAT32.
+func (b Bits) Put(p []byte, cluster, v uint32) {
+	le := binary.LittleEndian
+	switch b {
+	case 12:
+		old := le.Uint16(p)
+		if cluster&1 != 0 {
+			le.PutUint16(p, old&0x000f|uint16(v)<<4)
+		} else {
+			le.PutUint16(p, old&0xf000|uint16(v)&0xfff)
+		}
+	case 16:
+		le.PutUint16(p, uint16(v))
+	default:
+		le.PutUint32(p, le.Uint32(p)&0xf0000000|v&0x0fffffff)
+	}
+}
