@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/image/vfs/vfstest/limits"
 )
 
 // A Writable is an empty file system, or one with nothing but lost+found in
@@ -30,6 +32,9 @@ type Writable struct {
 	LinkMax    uint32 // of the format; 0: too many to try
 	MaxSize    int64  // of a file; 0: not known
 	SymlinkMax int    // 0: not known
+	NameMax    int    // letters in a name; 0: what Statfs says
+	// Limits are what the format cannot hold.
+	Limits limits.Limits
 }
 
 // RunWritable checks that a driver keeps the rules of [vfs.WritableFS]. make
@@ -50,6 +55,7 @@ func RunWritable(t *testing.T, make func(t *testing.T, size int64) Writable) {
 		{"Rmdir", 8 << 20, (*writing).rmdir},
 		{"Rename", 16 << 20, (*writing).rename},
 		{"RenameTrees", 16 << 20, (*writing).renameTrees},
+		{"Spelling", 8 << 20, (*writing).spelling},
 		{"Listing", 16 << 20, (*writing).listing},
 		{"Write", 32 << 20, (*writing).write},
 		{"Sizes", 32 << 20, (*writing).sizes},
@@ -115,8 +121,60 @@ func node(typ vfs.Mode) vfs.NewNode {
 	return n
 }
 
-// tick lets time pass.
-func (w *writing) tick() { w.clock = w.clock.Add(time.Second + 1001*time.Nanosecond) }
+// tick lets time pass: more than the coarsest clock of a format takes.
+func (w *writing) tick() { w.clock = w.clock.Add(2*time.Second + 1001*time.Nanosecond) }
+
+// types are the types of files that the format has.
+func (w *writing) types() []vfs.Mode {
+	return slices.DeleteFunc(slices.Clone(types), func(m vfs.Mode) bool { return !w.Limits.Has(m) })
+}
+
+// nameMax is how many letters a name may have.
+func (w *writing) nameMax() int {
+	if w.NameMax > 0 {
+		return w.NameMax
+	}
+	st, err := w.FS.Statfs(w.ctx)
+	require.NoError(w, err)
+	return st.NameMax
+}
+
+// isNow checks that a time is the present one, as the format holds it.
+func (w *writing) isNow(got time.Time, what string) {
+	w.Helper()
+	if !w.clock.IsZero() {
+		want := w.held(w.clock)
+		assert.True(w, got.Equal(want), "%s: %v, want %v", what, got, want)
+	}
+}
+
+// held is what becomes of a modification time.
+func (w *writing) held(t time.Time) time.Time {
+	return w.Limits.Held(vfs.Attr{Mode: vfs.Regular | 0o644, Mtime: t}).Mtime
+}
+
+// changedNow checks the change time of a file whose attributes or names
+// changed. In a format without one, it is the modification time.
+func (w *writing) changedNow(a vfs.Attr, what string) {
+	w.Helper()
+	if w.Limits.NoCtime {
+		assert.True(w, a.Ctime.Equal(a.Mtime), "%s: no change time", what)
+		return
+	}
+	w.isNow(a.Ctime, what)
+}
+
+// dirNow checks the times of a directory in which something changed.
+func (w *writing) dirNow(dir vfs.Ino, what string) {
+	w.Helper()
+	if a := w.get(dir); !w.bare(dir) {
+		w.isNow(a.Mtime, what)
+		w.isNow(a.Ctime, what)
+	}
+}
+
+// bare says whether a directory has no times.
+func (w *writing) bare(dir vfs.Ino) bool { return dir == w.root && w.Limits.BareRoot }
 
 // make makes a file.
 func (w *writing) make(dir vfs.Ino, name string, typ vfs.Mode) vfs.Attr {

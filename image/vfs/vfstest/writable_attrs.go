@@ -14,7 +14,7 @@ import (
 )
 
 func (w *writing) attributes() {
-	for _, typ := range types {
+	for _, typ := range w.types() {
 		attr := w.make(w.root, typeName(typ), typ)
 		ino := attr.Ino
 		if typ == vfs.Regular {
@@ -37,16 +37,28 @@ func (w *writing) attributes() {
 			{vfs.SetAttr{Atime: ptr(time.Unix(1e9, 1))}, func(a *vfs.Attr) { a.Atime = time.Unix(1e9, 1) }},
 			{vfs.SetAttr{Mtime: ptr(time.Unix(1e9+5, 999_999_999))}, func(a *vfs.Attr) { a.Mtime = time.Unix(1e9+5, 999_999_999) }},
 			{vfs.SetAttr{Atime: ptr(time.Unix(0, 0)), Mtime: ptr(time.Unix(-5, 7))}, func(a *vfs.Attr) { a.Atime, a.Mtime = time.Unix(0, 0), time.Unix(-5, 7) }},
+			{vfs.SetAttr{Mode: ptr[vfs.Mode](0o444)}, func(a *vfs.Attr) { a.Mode = typ | 0o444 }},
+			{vfs.SetAttr{Mode: ptr[vfs.Mode](0o644)}, func(a *vfs.Attr) { a.Mode = typ | 0o644 }},
+			{vfs.SetAttr{UID: new(uint32), GID: new(uint32)}, func(a *vfs.Attr) { a.UID, a.GID = 0, 0 }},
 			{vfs.SetAttr{Flags: ptr(vfs.UserNoDump)}, func(a *vfs.Attr) { a.Flags = vfs.UserNoDump }},
 			{vfs.SetAttr{Flags: new(vfs.Flags)}, func(a *vfs.Attr) { a.Flags = 0 }},
 		} {
 			w.tick()
-			want := w.get(ino)
-			c.want(&want)
-			got := w.set(ino, c.set)
-			if !w.clock.IsZero() {
-				assert.True(w, got.Ctime.Equal(w.clock), "%s: %+v sets the ctime", typeName(typ), c.set)
+			if err := w.Limits.Refused(c.set); err != nil {
+				w.fails(err, fmt.Sprintf("%s: %+v", typeName(typ), c.set), func() error {
+					_, err := w.FS.Setattr(w.ctx, ino, c.set)
+					return err
+				})
+				continue
 			}
+			want := w.get(ino)
+			if w.Limits.Apply != nil {
+				w.Limits.Apply(&want, c.set)
+			} else {
+				c.want(&want)
+			}
+			got := w.set(ino, c.set)
+			w.changedNow(got, fmt.Sprintf("%s: %+v sets the ctime", typeName(typ), c.set))
 			want.Ctime = got.Ctime
 			sameTimes(&want, got)
 			assert.Equal(w, want, got, typeName(typ))
@@ -58,6 +70,9 @@ func (w *writing) attributes() {
 	})
 	// A set that cannot be made as a whole is not made at all.
 	for name, want := range map[string]error{"dir": syscall.EISDIR, "fifo": syscall.EINVAL} {
+		if name == "fifo" && !w.Limits.Has(vfs.FIFO) {
+			continue
+		}
 		attr, err := w.FS.Lookup(w.ctx, w.root, name)
 		require.NoError(w, err)
 		w.fails(want, "mode and size of "+name, func() error {
@@ -134,10 +149,18 @@ func (w *writing) times() {
 			return err
 		}},
 		{"link", false, true, true, func() error {
+			if w.Limits.NoLinks {
+				return w.FS.Rename(w.ctx, dir, "file", dir, "link", 0)
+			}
 			_, err := w.FS.Link(w.ctx, file, dir, "link")
 			return err
 		}},
-		{"unlink of another name", false, true, true, func() error { return w.FS.Unlink(w.ctx, dir, "link") }},
+		{"unlink of another name", false, true, true, func() error {
+			if w.Limits.NoLinks {
+				return w.FS.Rename(w.ctx, dir, "link", dir, "file", 0)
+			}
+			return w.FS.Unlink(w.ctx, dir, "link")
+		}},
 		{"rename", false, true, true, func() error { return w.FS.Rename(w.ctx, dir, "file", dir, "new", 0) }},
 		{"rename elsewhere", false, true, true, func() error { return w.FS.Rename(w.ctx, dir, "new", other, "new", 0) }},
 		{"rename back", false, true, true, func() error { return w.FS.Rename(w.ctx, other, "new", dir, "file", 0) }},
@@ -161,7 +184,7 @@ func (w *writing) times() {
 			set         bool
 			before, now time.Time
 		}{
-			{"mtime", c.mtime, f.Mtime, w.get(file).Mtime}, {"ctime", c.ctime, f.Ctime, w.get(file).Ctime},
+			{"mtime", c.mtime, f.Mtime, w.get(file).Mtime}, {"ctime", c.ctime && (c.mtime || !w.Limits.NoCtime), f.Ctime, w.get(file).Ctime},
 			{"atime", false, f.Atime, w.get(file).Atime}, {"btime", false, f.Btime, w.get(file).Btime},
 			{"mtime of the directory", c.dirMtime, d.Mtime, w.get(dir).Mtime},
 			{"ctime of the directory", c.dirMtime, d.Ctime, w.get(dir).Ctime},
@@ -169,7 +192,7 @@ func (w *writing) times() {
 		} {
 			want := x.before
 			if x.set {
-				want = w.clock
+				want = w.held(w.clock)
 			}
 			assert.True(w, x.now.Equal(want), "%s of a file by %s: %v, want %v", x.what, c.what, x.now, want)
 		}

@@ -60,7 +60,7 @@ func (w *writing) write() {
 		require.True(w, bytes.Equal(want, w.contents(file)))
 	}
 
-	for _, typ := range types {
+	for _, typ := range w.types() {
 		if typ == vfs.Regular {
 			continue
 		}
@@ -101,9 +101,12 @@ func (w *writing) write() {
 func (w *writing) sizes() {
 	bs := int64(w.FS.Info().BlockSize)
 	frag := int64(w.FS.Info().FragSize)
-	h, seeks := w.FS.(vfs.HoleSeeker)
 	for i, from := range []int64{0, 1, frag, bs - 1, bs, bs + frag, 13*bs + 5, 20 * bs} {
-		for j, to := range []int64{0, 1, frag - 1, frag, bs, bs + 1, 12 * bs, 12*bs + 1, 19 * bs, 500 * bs} {
+		far := 500 * bs
+		if w.Limits.NoHoles {
+			far = 50 * bs
+		}
+		for j, to := range []int64{0, 1, frag - 1, frag, bs, bs + 1, 12 * bs, 12*bs + 1, 19 * bs, far} {
 			name := fmt.Sprint(i, ".", j)
 			file := w.make(w.root, name, vfs.Regular).Ino
 			want := pattern(int(from), byte(j))
@@ -124,7 +127,56 @@ func (w *writing) sizes() {
 		}
 	}
 
-	// Far ends: a hole before a little data.
+	if w.Limits.NoHoles {
+		w.noRoomFor(1 << 30)
+	} else {
+		w.farEnds()
+	}
+	file := w.make(w.root, "file", vfs.Regular).Ino
+	w.put(file, []byte("x"), 0)
+	w.fails(syscall.EINVAL, "negative size", func() error {
+		_, err := w.FS.Setattr(w.ctx, file, vfs.SetAttr{Size: ptr[int64](-1)})
+		return err
+	})
+	if w.MaxSize == 0 || w.MaxSize == math.MaxInt64 {
+		return
+	}
+	w.fails(syscall.EFBIG, "size over the limit", func() error {
+		_, err := w.FS.Setattr(w.ctx, file, vfs.SetAttr{Size: ptr(w.MaxSize + 1)})
+		return err
+	})
+	w.fails(syscall.EFBIG, "write over the limit", func() error {
+		_, err := w.FS.WriteAt(w.ctx, file, []byte("xy"), w.MaxSize-1)
+		return err
+	})
+	if w.Limits.NoHoles {
+		return
+	}
+	w.set(file, vfs.SetAttr{Size: ptr(w.MaxSize)})
+	_, err := w.FS.ReadAt(w.ctx, file, make([]byte, 2), w.MaxSize-1)
+	assert.Equal(w, io.EOF, err)
+}
+
+// noRoomFor makes a file longer than there is space for, in a format that has
+// no holes.
+func (w *writing) noRoomFor(size int64) {
+	file := w.make(w.root, "long", vfs.Regular).Ino
+	w.put(file, []byte("contents"), 0)
+	w.fails(syscall.ENOSPC, "a size that there is no space for", func() error {
+		_, err := w.FS.Setattr(w.ctx, file, vfs.SetAttr{Size: &size})
+		return err
+	})
+	w.fails(syscall.ENOSPC, "a write far out", func() error {
+		n, err := w.FS.WriteAt(w.ctx, file, []byte("x"), size)
+		assert.Zero(w, n)
+		return err
+	})
+}
+
+// farEnds makes holes before a little data.
+func (w *writing) farEnds() {
+	bs := int64(w.FS.Info().BlockSize)
+	h, seeks := w.FS.(vfs.HoleSeeker)
 	limits := []int64{12 * bs, 1 << 24, 1 << 30, 1 << 33, 1 << 40}
 	if w.MaxSize > 0 {
 		limits = append(limits, w.MaxSize-10)
@@ -153,26 +205,6 @@ func (w *writing) sizes() {
 		require.Equal(w, []byte{0}, w.contents(file))
 		require.Zero(w, w.get(file).Blocks, "nothing is left of what was far out")
 	}
-	file := w.make(w.root, "file", vfs.Regular).Ino
-	w.put(file, []byte("x"), 0)
-	w.fails(syscall.EINVAL, "negative size", func() error {
-		_, err := w.FS.Setattr(w.ctx, file, vfs.SetAttr{Size: ptr[int64](-1)})
-		return err
-	})
-	if w.MaxSize == 0 || w.MaxSize == math.MaxInt64 {
-		return
-	}
-	w.fails(syscall.EFBIG, "size over the limit", func() error {
-		_, err := w.FS.Setattr(w.ctx, file, vfs.SetAttr{Size: ptr(w.MaxSize + 1)})
-		return err
-	})
-	w.fails(syscall.EFBIG, "write over the limit", func() error {
-		_, err := w.FS.WriteAt(w.ctx, file, []byte("xy"), w.MaxSize-1)
-		return err
-	})
-	w.set(file, vfs.SetAttr{Size: ptr(w.MaxSize)})
-	_, err := w.FS.ReadAt(w.ctx, file, make([]byte, 2), w.MaxSize-1)
-	assert.Equal(w, io.EOF, err)
 }
 
 func (w *writing) fallocate() {
@@ -181,7 +213,7 @@ func (w *writing) fallocate() {
 		w.Skip("not a vfs.Fallocater")
 	}
 	bs := int64(w.FS.Info().BlockSize)
-	for _, typ := range types {
+	for _, typ := range w.types() {
 		if typ == vfs.Regular {
 			continue
 		}
@@ -221,6 +253,10 @@ func (w *writing) fallocate() {
 		{zero, 0, bs}, {zero, bs / 2, 3*bs + 5}, {zero, whole - 5, 2 * bs}, {zero, whole + 2*bs, 100}, {zero | keep, whole - 5, 2 * bs},
 	} {
 		what := fmt.Sprintf("mode %#x, %d bytes at %d", c.mode, c.n, c.off)
+		if w.Limits.NoHoles && c.mode != 0 {
+			w.fails(syscall.EOPNOTSUPP, what, func() error { return f.Fallocate(w.ctx, file, c.mode, c.off, c.n) })
+			continue
+		}
 		file := w.make(w.root, "x", vfs.Regular).Ino
 		want := pattern(int(whole), 5)
 		w.put(file, want[:3*bs], 0)
@@ -244,9 +280,8 @@ func (w *writing) fallocate() {
 				assert.Zero(w, after.Blocks, what)
 			}
 		}
-		if !w.clock.IsZero() {
-			assert.True(w, after.Mtime.Equal(w.clock) && after.Ctime.Equal(w.clock), what)
-		}
+		w.isNow(after.Mtime, what)
+		w.isNow(after.Ctime, what)
 		// What was reserved can be written to.
 		if c.mode == 0 {
 			blocks := after.Blocks

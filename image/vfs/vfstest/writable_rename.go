@@ -34,8 +34,8 @@ func renameWant(from, to vfs.Mode, full bool, flags vfs.RenameFlags) error {
 // rename tries all pairs of types, within one directory and between two.
 func (w *writing) rename() {
 	for _, flags := range []vfs.RenameFlags{0, vfs.RenameNoReplace, vfs.RenameExchange} {
-		for _, from := range types {
-			for _, to := range append([]vfs.Mode{0}, types...) {
+		for _, from := range w.types() {
+			for _, to := range append([]vfs.Mode{0}, w.types()...) {
 				for _, same := range []bool{true, false} {
 					w.renameOne(from, to, false, same, flags)
 					if to == vfs.Dir {
@@ -73,12 +73,16 @@ func (w *writing) rename() {
 	}
 
 	// Two names of one file, and one name, stay as they are.
-	_, err := w.FS.Link(w.ctx, file.Ino, dir, "other")
-	require.NoError(w, err)
+	otherDir, other := w.root, "file"
+	if !w.Limits.NoLinks {
+		otherDir, other = dir, "other"
+		_, err := w.FS.Link(w.ctx, file.Ino, otherDir, other)
+		require.NoError(w, err)
+	}
 	for _, flags := range []vfs.RenameFlags{0, vfs.RenameExchange} {
 		w.tick()
 		same := w.unchanged()
-		require.NoError(w, w.FS.Rename(w.ctx, w.root, "file", dir, "other", flags))
+		require.NoError(w, w.FS.Rename(w.ctx, w.root, "file", otherDir, other, flags))
 		require.NoError(w, w.FS.Rename(w.ctx, w.root, "file", w.root, "file", flags))
 		require.NoError(w, w.FS.Rename(w.ctx, w.root, "dir", w.root, "dir", flags))
 		same("rename of a name to one of the same file")
@@ -159,14 +163,61 @@ func (w *writing) renamed(what string, a, b vfs.Ino, src, dst vfs.Attr, exchange
 			require.NoError(w, err, what)
 			assert.Equal(w, dir, up.Ino, what)
 		}
-		attr := w.get(dir)
-		assert.Equal(w, links, attr.Nlink, what)
-		if !w.clock.IsZero() {
-			assert.True(w, attr.Mtime.Equal(w.clock) && attr.Ctime.Equal(w.clock), what)
-		}
+		assert.Equal(w, links, w.get(dir).Nlink, what)
+		w.dirNow(dir, what)
 	}
-	if !w.clock.IsZero() {
-		assert.True(w, moved.Ctime.Equal(w.clock), what)
+	w.changedNow(moved, what)
+}
+
+// spelling gives files names that differ only in case, or that the format has
+// not.
+func (w *writing) spelling() {
+	dir := w.make(w.root, "dir", vfs.Dir).Ino
+	file := w.make(dir, "Some Name.text", vfs.Regular).Ino
+	if w.Limits.Fold == nil {
+		w.make(dir, "SOME NAME.TEXT", vfs.Dir)
+		require.NoError(w, w.FS.Rename(w.ctx, dir, "Some Name.text", dir, "some name.text", 0))
+		assert.Equal(w, []string{"SOME NAME.TEXT", "some name.text"}, w.names(dir))
+	} else {
+		w.fails(syscall.EEXIST, "a name in capitals", func() error {
+			_, err := w.FS.Create(w.ctx, dir, "SOME NAME.TEXT", node(vfs.Dir))
+			return err
+		})
+		for _, flags := range []vfs.RenameFlags{0, vfs.RenameNoReplace} {
+			for _, name := range []string{"some name.text", "SOME NAME.TEXT", "sOME nAME.tEXT"} {
+				w.tick()
+				require.NoError(w, w.FS.Rename(w.ctx, dir, "Some Name.Text", dir, name, flags))
+				assert.Equal(w, []string{name}, w.names(dir))
+				w.dirNow(dir, "another spelling")
+			}
+		}
+		// What is replaced loses its spelling too.
+		other := w.make(w.root, "Other", vfs.Regular).Ino
+		require.NoError(w, w.FS.Rename(w.ctx, w.root, "oTHER", dir, "Some Name.Text", 0))
+		assert.Equal(w, []string{"Some Name.Text"}, w.names(dir))
+		_, err := w.FS.Getattr(w.ctx, file)
+		assert.ErrorIs(w, err, syscall.ENOENT)
+		file = other
+		found, err := w.FS.Lookup(w.ctx, dir, "some name.TEXT")
+		require.NoError(w, err)
+		assert.Equal(w, file, found.Ino)
+	}
+	if w.Limits.CheckName == nil {
+		return
+	}
+	for _, name := range []string{"a:b", "a*", "what?", "\"quoted\"", "<", ">", "a|b", "back\\slash", "tab\t", "dot.", "space ", "\x01"} {
+		if w.Limits.CheckName(name) == nil {
+			continue
+		}
+		for _, typ := range types {
+			w.fails(syscall.EINVAL, fmt.Sprintf("create %q", name), func() error {
+				_, err := w.FS.Create(w.ctx, dir, name, node(typ))
+				return err
+			})
+		}
+		w.fails(syscall.EINVAL, fmt.Sprintf("rename to %q", name), func() error {
+			return w.FS.Rename(w.ctx, w.root, "dir", w.root, name, 0)
+		})
 	}
 }
 

@@ -100,6 +100,9 @@ func (fs *FS) resize(n *node, size int64) error {
 		}
 		fs.count(n)
 	}
+	if fs.opt.Limits.NoHoles && size > n.attr.Size && !fs.reserve(n, n.attr.Size, size) {
+		return syscall.ENOSPC
+	}
 	n.attr.Size = size
 	return nil
 }
@@ -125,6 +128,9 @@ func (fs *FS) WriteAt(_ context.Context, ino vfs.Ino, p []byte, off int64) (int,
 	n = fs.edit(n)
 	if err := fs.thaw(n); err != nil {
 		return 0, err
+	}
+	if fs.opt.Limits.NoHoles && off > n.attr.Size && !fs.reserve(n, n.attr.Size, off+1) {
+		return 0, syscall.ENOSPC
 	}
 	bs := int64(fs.opt.BlockSize)
 	done := 0
