@@ -6,12 +6,10 @@ import "sort"
 // ascending order, with free blocks between them. There are few, however large
 // the file system is.
 type blockSet struct {
-	runs       []blockRun
+	runs       []span
 	start, end uint64 // of the file system
 	unit       uint64 // blocks that are taken together: a cluster
 }
-
-type blockRun struct{ start, end uint64 }
 
 func newBlockSet(start, end uint64) blockSet { return blockSet{start: start, end: end, unit: 1} }
 
@@ -25,7 +23,7 @@ func (s *blockSet) add(start, n uint64) {
 	if n == 0 {
 		return
 	}
-	r := blockRun{start, start + n}
+	r := span{start, start + n}
 	// Everything that r touches becomes one run.
 	from := sort.Search(len(s.runs), func(i int) bool { return s.runs[i].end >= r.start })
 	to := from
@@ -33,7 +31,7 @@ func (s *blockSet) add(start, n uint64) {
 		r.start, r.end = min(r.start, s.runs[to].start), max(r.end, s.runs[to].end)
 	}
 	if to == from {
-		s.runs = append(s.runs, blockRun{})
+		s.runs = append(s.runs, span{})
 		copy(s.runs[from+1:], s.runs[from:])
 	} else {
 		s.runs = append(s.runs[:from+1], s.runs[to:]...)
@@ -70,18 +68,18 @@ func (s *blockSet) find(from, until, n uint64) (uint64, bool) {
 // next takes the free blocks from goal on, n at most, that lie in a row, and
 // begins anew at the start of the file system behind its end. None are returned
 // if none are free.
-func (s *blockSet) next(goal, n uint64) blockRun {
+func (s *blockSet) next(goal, n uint64) span {
 	at, ok := s.find(goal, s.end, 1)
 	if !ok {
 		if at, ok = s.find(s.start, s.end, 1); !ok {
-			return blockRun{}
+			return span{}
 		}
 	}
 	end := s.end
 	if i := s.index(at); i < len(s.runs) {
 		end = s.runs[i].start
 	}
-	r := blockRun{at, min(end, at+n)}
+	r := span{at, min(end, at+n)}
 	s.add(at, min(howMany(r.end-at, s.unit)*s.unit, s.end-at))
 	return r
 }
@@ -100,14 +98,14 @@ func (s *blockSet) bitmap(start, end uint64, size int64) []byte {
 	b := make([]byte, size)
 	for i := s.index(start); i < len(s.runs) && s.runs[i].start < end; i++ {
 		from := (max(s.runs[i].start, start) - start) / s.unit
-		setBits(b, from, howMany(min(s.runs[i].end, end)-start, s.unit))
+		fillBits(b, from, howMany(min(s.runs[i].end, end)-start, s.unit))
 	}
-	setBits(b, howMany(end-start, s.unit), uint64(size)*8)
+	fillBits(b, howMany(end-start, s.unit), uint64(size)*8)
 	return b
 }
 
-// setBits sets the bits from from to end.
-func setBits(b []byte, from, end uint64) {
+// fillBits sets the bits from from to end.
+func fillBits(b []byte, from, end uint64) {
 	for from < end {
 		if from%8 == 0 && end-from >= 8 {
 			b[from/8] = 0xff

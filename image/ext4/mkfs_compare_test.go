@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/resflash/resflash/image/blockio"
@@ -167,14 +166,6 @@ func compareMade(t *testing.T, kind string, c madeCase) {
 		require.NoError(t, err)
 	}
 	diff(t, theirs, ours)
-}
-
-// fsck has e2fsck judge.
-func fsck(t testing.TB, name string) {
-	t.Helper()
-	testtool.Need(t, "e2fsck")
-	out, err := exec.Command("e2fsck", "-fn", name).CombinedOutput()
-	assert.NoError(t, err, "%s", out)
 }
 
 // diff compares two file systems of equal size, byte by byte, except for the

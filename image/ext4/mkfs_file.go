@@ -19,8 +19,8 @@ const (
 // A madeFile is a file of a new file system.
 type madeFile struct {
 	ino    uint32
-	runs   []blockRun // its contents, in their order
-	blocks uint64     // in use: contents and what leads to them
+	runs   []span // its contents, in their order
+	blocks uint64 // in use: contents and what leads to them
 	block  [ondisk.BlockLen]byte
 	nodes  map[uint64][]byte // blocks that lead to the contents
 }
@@ -236,7 +236,7 @@ func (m *maker) placeIndirect(f *madeFile, goal, n uint64) error {
 		}
 		binary.LittleEndian.PutUint32(slot, uint32(at))
 		if depth == 0 {
-			f.runs = append(f.runs, blockRun{at, at + 1})
+			f.runs = append(f.runs, span{at, at + 1})
 			n--
 			return nil
 		}

@@ -135,8 +135,8 @@ func (m *maker) writeGroup(g uint64) error {
 	inodes := m.inodesUsed(g)
 	if d.Flags&ondisk.GroupInodeUninit == 0 {
 		b := make([]byte, m.blockSize)
-		setBits(b, 0, inodes)
-		setBits(b, m.inodesPerGroup(), uint64(m.blockSize)*8)
+		fillBits(b, 0, inodes)
+		fillBits(b, m.inodesPerGroup(), uint64(m.blockSize)*8)
 		d.InodeBitmapSum = m.bitmapSum(b[:m.inodesPerGroup()/8])
 		if err := m.putBlock(b, d.InodeBitmap); err != nil {
 			return err
@@ -308,7 +308,7 @@ func (m *maker) writeJournal(f *madeFile) error {
 }
 
 // joined puts runs together that lie next to each other.
-func joined(runs []blockRun) (out []blockRun) {
+func joined(runs []span) (out []span) {
 	for _, r := range runs {
 		if last := len(out) - 1; last >= 0 && out[last].end == r.start {
 			out[last].end = r.end
