@@ -57,7 +57,6 @@ var containers = []magic{
 // drivers.
 var magics = []magic{
 	{"squashfs (big-endian)", KindUnsupported, 0, "sqsh"},
-	{"erofs", KindUnsupported, 1024, "\xe2\xe1\xf5\xe0"},
 	{"btrfs", KindUnsupported, 65536 + 64, "_BHRfS_M"},
 	{"XFS", KindUnsupported, 0, "XFSB"},
 	{"f2fs", KindUnsupported, 1024, "\x10\x20\xf5\xf2"},

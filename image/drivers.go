@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/resflash/resflash/image/blockio"
+	"github.com/resflash/resflash/image/erofs"
 	"github.com/resflash/resflash/image/ext4"
 	"github.com/resflash/resflash/image/fat"
 	"github.com/resflash/resflash/image/ffs"
@@ -17,12 +18,13 @@ import (
 // are tried. The order matters only where one format leaves room for remains of
 // another: FFS, ext4 and ISO 9660 keep their hands off the first sector, where
 // the boot sector of a FAT file system that was there before may survive. So
-// FAT comes last. And squashfs is packed: what looks like the magic number of
-// ext4 in it, which has two bytes only, may be anything, and whoever makes an
-// ext4 file system wipes the first sector.
+// FAT comes last. And squashfs and erofs are packed: what looks like the magic
+// number of ext4 in them, which has two bytes only, may be anything, and whoever
+// makes an ext4 file system writes over theirs.
 var drivers = []*vfs.Driver{
 	withChecker(ffs.Driver, ffsck.Check, ffsck.Repair),
 	&squashfs.Driver,
+	&erofs.Driver,
 	&ext4.Driver,
 	&iso9660.Driver,
 	&fat.Driver,

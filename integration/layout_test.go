@@ -49,6 +49,7 @@ type diskJSON struct {
 		Type     string   `json:"type"`
 		Label    string   `json:"label"`
 		Features []string `json:"features"`
+		UUID     string   `json:"uuid"`
 		OS       *struct {
 			ID      string `json:"id"`
 			Version string `json:"version"`
