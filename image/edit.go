@@ -24,6 +24,9 @@ type EditOptions struct {
 	// copy (reflinked or sparse) of the original, which stays as it is. It
 	// appears under its name when the first commit has succeeded.
 	Output string
+	// New says that the image was made a moment ago and has a name that nobody
+	// knows: what is written needs no journal. An interruption leaves anything.
+	New bool
 	// Progress, if it is not nil, is told how far the copy for Output is.
 	Progress func(done, total int64)
 }
@@ -78,6 +81,10 @@ func (d *Disk) editInPlace(o options, edit EditOptions) error {
 		return notWritable(d.name, err)
 	}
 	d.onClose(file.Close)
+	if edit.New {
+		d.begin(file.WithSectorSize(o.sector(file.File)), blockio.SessionOptions{Atomic: edit.Atomic, Private: true})
+		return nil
+	}
 	journal, err := blockio.JournalOf(file.File)
 	if err != nil {
 		return err
@@ -141,7 +148,7 @@ func (d *Disk) editCopy(ctx context.Context, o options, edit EditOptions) error 
 
 // begin begins the session, which is closed before what it lies on.
 func (d *Disk) begin(dev blockio.Writable, opt blockio.SessionOptions) {
-	d.session = blockio.NewSession(dev, opt)
+	d.session, d.private = blockio.NewSession(dev, opt), opt.Private
 	d.onClose(d.session.Close)
 }
 
@@ -197,7 +204,19 @@ func (p *Partition) Transaction() blockio.Transaction {
 	if err != nil {
 		panic("bug: partition transaction: " + err.Error())
 	}
+	if p.formatted && !p.disk.private {
+		return overwriting{tx}
+	}
 	return tx
+}
+
+// overwriting is the transaction of a partition that got a new file system in
+// it. What is free there is full of what the last commit has promised.
+type overwriting struct{ *blockio.TransactionSection }
+
+// WriteData implements [blockio.Transaction]: nothing is fresh.
+func (o overwriting) WriteData(p []byte, off int64, _ bool) error {
+	return o.TransactionSection.WriteData(p, off, false)
 }
 
 // Edit opens the file system for changing, once; the FS of the volume is a

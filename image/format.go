@@ -33,7 +33,8 @@ func FormatTypes() []string {
 
 // Format makes an empty file system in the partition, of a disk that was
 // opened for changing. What was there is lost with the next commit. It must
-// not be in use: neither Volume nor Edit may have been called.
+// not be in use: neither Volume nor Edit may have been called. Edit may be
+// called afterwards, before the commit.
 func (p *Partition) Format(ctx context.Context, opt vfs.FormatOptions) error {
 	tx := p.Transaction()
 	d := DriverFor(opt.Type)
@@ -46,6 +47,7 @@ func (p *Partition) Format(ctx context.Context, opt vfs.FormatOptions) error {
 		return fmt.Errorf("volume %s: the image ends %d bytes before the partition does: it is truncated",
 			p.ID, p.Size-p.dev.Size())
 	}
+	p.formatted = true
 	if err := d.Format(tx, opt); err != nil {
 		return fmt.Errorf("volume %s: %w", p.ID, err)
 	}

@@ -31,6 +31,7 @@ type Disk struct {
 	name       string
 	dev        blockio.Device   // what everything is read from
 	session    *blockio.Session // nil: opened for reading
+	private    bool             // nobody else sees what session writes before it is committed
 	recovery   blockio.Recovery
 	closers    []func() error // what is below, to be closed in reverse order
 	tables     []*part.Table

@@ -22,8 +22,9 @@ type Partition struct {
 	Role    string      // "root", "inactive", "cfg", "mbr", "efi", "swap", …; see Disk.Layout
 	Content Content
 
-	disk *Disk
-	dev  blockio.Device
+	disk      *Disk
+	dev       blockio.Device
+	formatted bool // in the transaction that is going on
 
 	once   sync.Once
 	volume *Volume

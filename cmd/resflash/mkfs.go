@@ -33,6 +33,9 @@ type mkfsCmd struct {
 	UUID          string  `name:"uuid" placeholder:"UUID" help:"Identifier of the file system (ext)."`
 	HashSeed      string  `placeholder:"UUID" help:"What the hashes of names start from (ext)."`
 	Seed          *uint64 `placeholder:"N" help:"Make all that is random follow from N."`
+	From          string  `placeholder:"DIR" help:"Copy the contents of a directory of the host into it."`
+	Owner         string  `placeholder:"UID:GID" xor:"owner" help:"With --from: whom everything belongs to (0:0)."`
+	KeepOwner     bool    `xor:"owner" help:"With --from: everything belongs to the numbers that the originals do."`
 	DryRun        bool    `help:"Change nothing, only say what would be made."`
 	Output        string  `short:"o" placeholder:"NEW.img" help:"Leave the image as it is: the result is NEW.img."`
 	JSON          bool    `name:"json" help:"Print a JSON document."`
@@ -45,6 +48,9 @@ func (*mkfsCmd) Help() string {
 volume of an image, in one transaction. What holds something is left alone without
 --force. Sizes that are not given are those that the format's own system would choose.
 
+With --from it gets the contents of a directory and its mode and time, as with cp -a, in
+the same transaction: a file that cannot be copied, and nothing was made.
+
 With --seed, and with SOURCE_DATE_EPOCH set, the same command gives the same bytes.
 
 	resflash mkfs --type ffs2 --size 64M root.fs
@@ -53,9 +59,10 @@ With --seed, and with SOURCE_DATE_EPOCH set, the same command gives the same byt
 	resflash mkfs --type ext4 --label root --size 2G root.img
 	resflash mkfs --type ext4 -O ^has_journal,inline_data --reserve 0 --size 200M data.img
 	resflash mkfs --type ext2 --block-size 1k --inodes 64 --size 4M boot.img
+	resflash mkfs --type ext4 --from rootfs --keep-owner --size 2G root.img
 
 --json prints {"image", "volume", "type", "size", "blockSize", "fragmentSize",
-"free", "inodes", "label", "uuid"}.` + exitStatus
+"free", "inodes", "files", "label", "uuid"}, where files is how many were copied.` + exitStatus
 }
 
 // mkfsJSON is what mkfs --json prints.
@@ -68,6 +75,7 @@ type mkfsJSON struct {
 	FragmentSize int    `json:"fragmentSize,omitempty"`
 	Free         int64  `json:"free"` // bytes
 	Inodes       uint64 `json:"inodes"`
+	Files        int64  `json:"files,omitempty"` // copied
 	Label        string `json:"label,omitempty"`
 	UUID         string `json:"uuid,omitempty"`
 }
@@ -126,6 +134,9 @@ func (c *mkfsCmd) options() (vfs.FormatOptions, error) {
 	if c.Reserve != nil && (*c.Reserve < 0 || *c.Reserve > 99) {
 		return opt, usageError("resflash help mkfs", errors.New("--reserve is a percentage"))
 	}
+	if c.From == "" && (c.Owner != "" || c.KeepOwner) {
+		return opt, usageError("", errors.New("--owner and --keep-owner are for --from"))
+	}
 	if c.DryRun && c.Output != "" {
 		return opt, usageError("", errors.New("--dry-run writes nothing, so --output makes no sense"))
 	}
@@ -152,7 +163,7 @@ func (c *mkfsCmd) inPlace(ctx context.Context, w *world, a address, opt vfs.Form
 		if there := contents(ctx, p); there != "" && !c.Force {
 			return &exitError{exitFailure, "--force makes a new one all the same", fmt.Errorf("%s: volume %s holds %s", a.image, p.ID, there)}
 		}
-		made, err = c.format(ctx, a.image, p, opt)
+		made, err = c.format(ctx, w, a.image, p, opt)
 		return err
 	})
 	if err != nil {
@@ -225,11 +236,11 @@ func (c *mkfsCmd) newFile(ctx context.Context, w *world, name string, opt vfs.Fo
 	if err != nil {
 		return hostError(fmt.Errorf("%s: %w", name, leaf(err)))
 	}
-	d, err := w.openEdit(ctx, tmp, image.EditOptions{Atomic: true})
+	d, err := w.openEdit(ctx, tmp, image.EditOptions{Atomic: true, New: true})
 	if err != nil {
 		return mkfsError(name, tmp, err)
 	}
-	made, err := c.format(ctx, name, d.Partitions()[0], opt)
+	made, err := c.format(ctx, w, name, d.Partitions()[0], opt)
 	if err != nil {
 		return mkfsError(name, tmp, err)
 	}
@@ -247,8 +258,12 @@ func (c *mkfsCmd) newFile(ctx context.Context, w *world, name string, opt vfs.Fo
 	return c.print(w, made)
 }
 
-// mkfsError takes the temporary name out of an error.
+// mkfsError takes the temporary name out of an error, and sees to it that the
+// right one is in it.
 func mkfsError(name, tmp string, err error) error {
+	if strings.HasPrefix(err.Error(), name+": ") {
+		return err
+	}
 	err = leaf(err)
 	if code := exitCode(err); strings.Contains(err.Error(), tmp) {
 		return &exitError{code, hint(err), errors.New(strings.ReplaceAll(err.Error(), tmp, name))}
@@ -274,7 +289,7 @@ func (c *mkfsCmd) device(ctx context.Context, w *world, name string, opt vfs.For
 		if there := contents(ctx, p); there != "" && !c.Force {
 			return &exitError{exitFailure, "--force makes a new one all the same", fmt.Errorf("%s holds %s", name, there)}
 		}
-		made, err = c.format(ctx, name, p, opt)
+		made, err = c.format(ctx, w, name, p, opt)
 		return err
 	})
 	if err != nil {
@@ -283,16 +298,26 @@ func (c *mkfsCmd) device(ctx context.Context, w *world, name string, opt vfs.For
 	return c.print(w, made)
 }
 
-// format makes the file system, in a transaction that is yet to be committed.
-func (c *mkfsCmd) format(ctx context.Context, name string, p *image.Partition, opt vfs.FormatOptions) (mkfsJSON, error) {
+// format makes the file system, and fills it, in a transaction that is yet to
+// be committed.
+func (c *mkfsCmd) format(ctx context.Context, w *world, name string, p *image.Partition, opt vfs.FormatOptions) (mkfsJSON, error) {
 	if err := p.Format(ctx, opt); err != nil {
 		return mkfsJSON{}, fmt.Errorf("%s: %w", name, leaf(err))
 	}
-	fsys, err := p.Content.Driver.Open(ctx, p.Device())
-	if err != nil {
-		return mkfsJSON{}, fmt.Errorf("%s: what was made cannot be read: %w", name, err)
+	var fsys vfs.FS
+	var files int64
+	var err error
+	if c.From != "" {
+		fsys, files, err = c.fill(ctx, w, name, p)
+	} else {
+		if fsys, err = p.Content.Driver.Open(ctx, p.Device()); err != nil {
+			return mkfsJSON{}, fmt.Errorf("%s: what was made cannot be read: %w", name, err)
+		}
+		defer fsys.Close()
 	}
-	defer fsys.Close()
+	if err != nil {
+		return mkfsJSON{}, err
+	}
 	info := fsys.Info()
 	st, err := fsys.Statfs(ctx)
 	if err != nil {
@@ -300,7 +325,7 @@ func (c *mkfsCmd) format(ctx context.Context, name string, p *image.Partition, o
 	}
 	return mkfsJSON{
 		Image: name, Volume: p.ID, Type: info.Type, Size: p.Device().Size(), BlockSize: info.BlockSize, FragmentSize: info.FragSize,
-		Free: int64(st.Free) * st.BlockSize, Inodes: st.Files, Label: info.Label, UUID: info.UUID,
+		Free: int64(st.Free) * st.BlockSize, Inodes: st.Files, Files: files, Label: info.Label, UUID: info.UUID,
 	}, nil
 }
 
@@ -319,6 +344,9 @@ func (c *mkfsCmd) print(w *world, m mkfsJSON) error {
 	text += fmt.Sprintf(", %d inodes, %s free", m.Inodes, size(m.Free))
 	if m.Label != "" {
 		text += ", label " + m.Label
+	}
+	if c.From != "" {
+		text += fmt.Sprintf(", %s from %s", plural(int(m.Files), "file", "files"), c.From)
 	}
 	if c.DryRun {
 		text += " (dry run)"
