@@ -109,6 +109,7 @@ const (
 	superFreeBlocks   = 0x0C
 	superFreeInodes   = 0x10
 	superWtime        = 0x30
+	superCompat       = 0x5C
 	superROCompat     = 0x64
 	superFreeBlocksHi = 0x158
 	superWtimeHi      = 0x274
@@ -127,6 +128,7 @@ func (w *Writer) writeSuper() error {
 	blocks := uint64(w.total.freeClusters) << w.clusterShift
 	le.PutUint32(b[superFreeBlocks:], uint32(blocks))
 	le.PutUint32(b[superFreeInodes:], uint32(w.total.freeInodes))
+	le.PutUint32(b[superCompat:], uint32(w.sb.FeatureCompat|w.features.compat))
 	le.PutUint32(b[superROCompat:], uint32(w.sb.FeatureROCompat|w.features.roCompat))
 	if w.sb.FeatureIncompat&ondisk.Incompat64Bit != 0 {
 		le.PutUint32(b[superFreeBlocksHi:], uint32(blocks>>32))

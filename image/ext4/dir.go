@@ -115,19 +115,20 @@ func (fs *FS) scan(ctx context.Context, in *inode, from uint64, visit func(*entr
 	return nil
 }
 
-// scanInline is scan for a directory in its inode. Its offsets count from the
-// start of i_block, as if the rest lay right behind.
+// scanInline is scan for a directory in its inode. Its offsets are those that
+// the entries will have if they are moved to a block, behind "." and "..".
 func (fs *FS) scanInline(in *inode, from uint64, visit func(*entry) bool) error {
 	first, rest, err := fs.inlineParts(in)
 	if err != nil {
 		return err
 	}
 	first = first[inlineDirHeader:]
-	more, err := fs.scanBlock(in, first, in.off+0x28+inlineDirHeader, inlineDirHeader, from, visit)
+	base := uint64(2 * ondisk.DirEntryMin)
+	more, err := fs.scanBlock(in, first, in.off+0x28+inlineDirHeader, base, from, visit)
 	if err != nil || !more {
 		return err
 	}
-	_, err = fs.scanBlock(in, rest, in.off, ondisk.BlockLen, from, visit)
+	_, err = fs.scanBlock(in, rest, in.off, base+uint64(len(first)), from, visit)
 	return err
 }
 

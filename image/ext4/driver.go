@@ -11,10 +11,18 @@ import (
 	"github.com/resflash/resflash/image/vfs"
 )
 
-// Driver reads and makes ext2, ext3 and ext4.
+// Driver reads, changes and makes ext2, ext3 and ext4.
 var Driver = vfs.Driver{
-	Name: "ext4", Probe: probe, Open: open,
+	Name: "ext4", Probe: probe, Open: open, OpenWritable: openWritable,
 	Formats: []string{"ext2", "ext3", "ext4"}, Format: Format,
+}
+
+func openWritable(ctx context.Context, dev blockio.Transaction) (vfs.WritableFS, error) {
+	w, err := openWriter(ctx, dev)
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
 }
 
 // probe looks for the magic number. External journals have it as well; open

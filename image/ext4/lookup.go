@@ -64,9 +64,9 @@ func (fs *FS) find(ctx context.Context, in *inode, name string) (uint32, error) 
 		}
 	}
 	if in.size > smallDir {
-		ino, usable, err := fs.findNamed(ctx, in, name)
+		e, usable, err := fs.findNamed(ctx, in, name)
 		if usable || err != nil {
-			return ino, err
+			return e.ino, err
 		}
 	}
 	return fs.findLinear(ctx, in, name)

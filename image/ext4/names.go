@@ -1,25 +1,21 @@
 package ext4
 
 import (
-	"cmp"
 	"container/list"
 	"context"
-	"hash/maphash"
-	"slices"
-	"sort"
 	"sync"
 	"syscall"
 
 	"github.com/resflash/resflash/image/ext4/ondisk"
 )
 
-// maxNames bounds the index of names in memory: eight bytes each. A directory
-// with more of them is searched from the start.
+// maxNames bounds the index of names in memory: some ten to twenty bytes each.
+// A directory with more of them is searched from the start.
 const maxNames = 1 << 20
 
-// nameCache has the names of large directories without a hash tree, such as
-// mke2fs -d makes: hashed, not the names themselves. The directories used last
-// are kept, up to maxNames names in all.
+// nameCache has the indexes of large directories without a hash tree, such as
+// mke2fs -d makes. The directories used last are kept, up to maxNames names in
+// all.
 type nameCache struct {
 	mu    sync.Mutex
 	dirs  map[uint32]*list.Element // by inode; element value is *dirNames
@@ -27,27 +23,46 @@ type nameCache struct {
 	total int                      // names in all of them
 }
 
-// dirNames is the index of one directory.
+// dirNames is the index of one directory. It changes only under the lock of the
+// [Writer] that changes the directory.
 type dirNames struct {
-	ino    uint32
-	once   sync.Once
-	names  []namePlace // by hash
-	tooBig bool
-	err    error
-}
+	ino     uint32
+	once    sync.Once
+	tooBig  bool
+	err     error
+	counted int // names, as they are in nameCache.total
 
-// namePlace says that a name with this hash is at an offset of the directory.
-// Entries begin at multiples of four.
-type namePlace struct {
-	hash uint32
-	pos4 uint32
+	nameTable
+	dirRoom
 }
-
-var nameSeed = maphash.MakeSeed()
 
 // findNamed finds name through the index in memory. It reports false for a
 // directory that is too big for one.
-func (fs *FS) findNamed(ctx context.Context, in *inode, name string) (ino uint32, usable bool, err error) {
+func (fs *FS) findNamed(ctx context.Context, in *inode, name string) (e entry, usable bool, err error) {
+	d, err := fs.dirNames(ctx, in)
+	if err != nil || d == nil {
+		return entry{}, false, err
+	}
+	m := fs.mapper(in)
+	found := false
+	d.each(hashName(name), func(pos int64) bool {
+		b, off, readErr := fs.dirBlock(&m, uint64(pos/fs.blockSize))
+		if err = readErr; err == nil {
+			e, _, err = fs.entry(in, b, int(pos%fs.blockSize), off)
+		}
+		found = err == nil && string(e.name) == name
+		e.pos = uint64(pos)
+		return err == nil && !found
+	})
+	if err == nil && !found {
+		err = syscall.ENOENT
+	}
+	return e, true, err
+}
+
+// dirNames returns the index of a directory, building it if needed; nil if the
+// directory is too big for one.
+func (fs *FS) dirNames(ctx context.Context, in *inode) (*dirNames, error) {
 	d := fs.names.get(in.num)
 	// Others may be waiting for the index, so one caller's cancellation does
 	// not end it. It takes one pass over the directory at most.
@@ -56,50 +71,27 @@ func (fs *FS) findNamed(ctx context.Context, in *inode, name string) (ino uint32
 		fs.names.filled(d)
 	})
 	if d.err != nil || d.tooBig {
-		return 0, false, d.err
+		return nil, d.err
 	}
-	hash := uint32(maphash.String(nameSeed, name))
-	i := sort.Search(len(d.names), func(i int) bool { return d.names[i].hash >= hash })
-	m := fs.mapper(in)
-	for ; i < len(d.names) && d.names[i].hash == hash; i++ {
-		pos := int64(d.names[i].pos4) * 4
-		b, off, err := fs.dirBlock(&m, uint64(pos/fs.blockSize))
-		if err != nil {
-			return 0, false, err
-		}
-		e, _, err := fs.entry(in, b, int(pos%fs.blockSize), off)
-		if err != nil {
-			return 0, false, err
-		}
-		if string(e.name) == name {
-			return e.ino, true, nil
-		}
-	}
-	return 0, true, syscall.ENOENT
+	return d, nil
 }
 
+// collectNames fills an index. Of two entries with one name it finds the first
+// first, as a search from the start does.
 func (fs *FS) collectNames(ctx context.Context, in *inode, d *dirNames) error {
-	// Sizing by the least entry would take too much: names average more.
-	d.names = make([]namePlace, 0, min(in.size/(2*ondisk.DirEntryMin), maxNames))
+	d.nameTable = newNameTable(int(min(in.size/(4*ondisk.DirEntryMin), maxNames)))
 	err := fs.scan(ctx, in, 0, func(e *entry) bool {
-		if len(d.names) == maxNames || e.pos>>34 != 0 {
+		if d.names == maxNames || e.pos>>32 != 0 {
 			d.tooBig = true
 			return false
 		}
-		d.names = append(d.names, namePlace{uint32(maphash.Bytes(nameSeed, e.name)), uint32(e.pos / 4)})
+		d.put(hashNameBytes(e.name), int64(e.pos))
 		return true
 	})
 	if err != nil || d.tooBig {
-		d.names = nil
-		return err
+		d.nameTable = nameTable{}
 	}
-	d.names = slices.Clip(d.names)
-	// Of two entries with one name the first counts, as in a search from the
-	// start.
-	slices.SortFunc(d.names, func(a, b namePlace) int {
-		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.pos4, b.pos4))
-	})
-	return nil
+	return err
 }
 
 // get returns the index of the directory ino, still to be filled if it is new.
@@ -118,38 +110,64 @@ func (c *nameCache) get(ino uint32) *dirNames {
 	return d
 }
 
-// drop forgets the index of a directory, whose names have changed.
-func (c *nameCache) drop(ino uint32) {
+// built returns the index of a directory if there is one, to be changed.
+func (c *nameCache) built(ino uint32) *dirNames {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if el, ok := c.dirs[ino]; ok {
-		c.lru.Remove(el)
-		delete(c.dirs, ino)
-		c.total -= len(el.Value.(*dirNames).names) + 1
+	el, ok := c.dirs[ino]
+	if !ok {
+		return nil
 	}
+	d := el.Value.(*dirNames)
+	if d.names > d.counted+d.counted/4+1000 {
+		c.count(d)
+	}
+	if d.tooBig {
+		return nil
+	}
+	return d
 }
 
-// filled counts the names of d, and forgets the directories used least
-// recently if there are too many now. A failure is not remembered.
+// filled counts the names of d. A failure is not remembered.
 func (c *nameCache) filled(d *dirNames) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if d.err != nil {
 		if el, ok := c.dirs[d.ino]; ok && el.Value == d {
-			c.lru.Remove(el)
-			delete(c.dirs, d.ino)
+			c.forget(el)
 		}
 		return
 	}
-	c.total += len(d.names) + 1
+	c.count(d)
+}
+
+// drop forgets the index of a directory.
+func (c *nameCache) drop(ino uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if el, ok := c.dirs[ino]; ok {
+		c.forget(el)
+	}
+}
+
+// count brings the total up to date with d, and forgets the directories used
+// least recently if there are too many names now. Requires c.mu.
+func (c *nameCache) count(d *dirNames) {
+	c.total += d.names + 1 - d.counted
+	d.counted = d.names + 1
 	for c.total > maxNames && c.lru.Len() > 1 {
 		el := c.lru.Back()
-		old := el.Value.(*dirNames)
-		if old == d {
+		if el.Value == d {
 			break
 		}
-		c.lru.Remove(el)
-		delete(c.dirs, old.ino)
-		c.total -= len(old.names) + 1
+		c.forget(el)
 	}
+}
+
+// forget takes an index out. Requires c.mu.
+func (c *nameCache) forget(el *list.Element) {
+	d := el.Value.(*dirNames)
+	c.lru.Remove(el)
+	delete(c.dirs, d.ino)
+	c.total -= d.counted
 }

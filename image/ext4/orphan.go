@@ -19,9 +19,10 @@ import (
 // (What Linux calls orphans are such files on the medium, which the next mount
 // cleans up: see [op.cleanOrphans].)
 type orphan struct {
-	in    inode
-	runs  []blockRun // held
-	spool *spool.File
+	in     inode
+	runs   []blockRun // held
+	spool  *spool.File
+	xattrs map[string][]byte
 }
 
 // Pin implements [vfs.WritableFS].
@@ -77,7 +78,7 @@ func (o *op) destroy(in *inode) error {
 			return err
 		}
 	}
-	o.dead = append(o.dead, deadInode{&kept, from, len(o.frees)})
+	o.dead = append(o.dead, deadInode{in: &kept, from: from, to: len(o.frees)})
 	o.barrier = len(o.frees)
 	in.Links = 0
 	return o.freeInode(in)
@@ -150,10 +151,10 @@ func (o *op) releaseNode(m *mapper, free *extentFreer, b []byte, off int64, dept
 }
 
 // addOrphan keeps a file that has just been freed. Requires w.mu.
-func (w *Writer) addOrphan(in *inode, runs []blockRun) {
-	or := &orphan{in: *in, runs: slices.Clone(runs)}
+func (w *Writer) addOrphan(d *deadInode, runs []blockRun) {
+	or := &orphan{in: *d.in, runs: slices.Clone(runs), xattrs: d.xattrs}
 	or.in.Links = 0
-	w.orphans[vfs.Ino(in.num)] = or
+	w.orphans[vfs.Ino(or.in.num)] = or
 	w.hold(or, true)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"iter"
+	"maps"
 	"syscall"
 
 	"github.com/resflash/resflash/image/ext4/ondisk"
@@ -87,6 +88,16 @@ func (w *Writer) readBatch(ctx context.Context, dir vfs.Ino, cookie uint64, batc
 		}
 		return batch, nil
 	}
+	var in inode
+	if err := w.dir(dir, &in); err != nil {
+		return batch, err
+	}
+	if w.hashOrdered(&in) {
+		list, err := w.listHashed(ctx, &in, cookie, cap(batch))
+		if !isIndexError(err) { // or else it cannot change
+			return append(batch, list...), err
+		}
+	}
 	for e, err := range w.FS.ReadDir(ctx, dir, cookie) {
 		if err != nil {
 			return batch, err
@@ -127,7 +138,7 @@ func (w *Writer) Xattrs(ctx context.Context, ino vfs.Ino) (map[string][]byte, er
 	w.mu.RLock()
 	defer w.mu.RUnlock()
 	if or := w.orphans[ino]; or != nil {
-		return w.xattrs(ctx, &or.in)
+		return maps.Clone(or.xattrs), nil
 	}
 	return w.FS.Xattrs(ctx, ino)
 }

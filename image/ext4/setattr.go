@@ -85,6 +85,11 @@ func (o *op) setattr(in *inode, or *orphan, set *vfs.SetAttr) error {
 	o.touch(in, set.Size != nil)
 	if set.Mode != nil {
 		in.Mode = uint16(in.mode().Type() | set.Mode.Perm())
+		if or == nil {
+			if err := o.chmodACL(in); err != nil {
+				return err
+			}
+		}
 	}
 	if set.UID != nil {
 		in.UID = *set.UID

@@ -69,6 +69,7 @@ type blockRun struct {
 type deadInode struct {
 	in       *inode
 	from, to int
+	xattrs   map[string][]byte
 }
 
 func (o *op) init(w *Writer) { o.w, o.f = w, w.FS }
@@ -208,7 +209,7 @@ func (o *op) finish() error {
 	for _, d := range o.dead {
 		o.f.names.drop(d.in.num)
 		if o.w.isPinned(d.in.num) {
-			o.w.addOrphan(d.in, o.frees[d.from:d.to])
+			o.w.addOrphan(&d, o.frees[d.from:d.to])
 			for j := d.from; j < d.to; j++ {
 				o.frees[j].meta = false // still read
 			}

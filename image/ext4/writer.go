@@ -55,6 +55,9 @@ type Writer struct {
 }
 
 var (
+	_ vfs.WritableFS      = (*Writer)(nil)
+	_ vfs.Fallocater      = (*Writer)(nil)
+	_ vfs.XattrWriter     = (*Writer)(nil)
 	_ vfs.Clocked         = (*Writer)(nil)
 	_ vfs.Seeded          = (*Writer)(nil)
 	_ vfs.Reserver        = (*Writer)(nil)
@@ -69,6 +72,7 @@ type totals struct {
 // superFeatures are feature bits that have to be set in the superblock because
 // of what was written.
 type superFeatures struct {
+	compat   ondisk.Compat
 	roCompat ondisk.ROCompat
 }
 

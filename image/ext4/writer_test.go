@@ -45,6 +45,7 @@ func onFile(t testing.TB, name string) *Writer {
 	w, err := openWriter(ctx, s)
 	require.NoError(t, err)
 	w.SetSeed(1)
+	w.SetClock(func() time.Time { return time.Unix(1_700_000_000, 123_456_789) })
 	t.Cleanup(func() { require.NoError(t, w.Close(), f.Close()) })
 	return w
 }

@@ -56,6 +56,9 @@ func EncodeDirEntry(b []byte, e DirEntry, blockSize int) {
 	b[6], b[7] = uint8(e.NameLen), e.Type
 }
 
+// SetRecLen changes the length of the entry at the start of b alone.
+func SetRecLen(b []byte, n, blockSize int) { le.PutUint16(b[4:], encodeRecLen(n, blockSize)) }
+
 // encodeRecLen encodes rec_len (ext4_rec_len_to_disk).
 func encodeRecLen(n, blockSize int) uint16 {
 	if n < 1<<16 {

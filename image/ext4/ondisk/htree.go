@@ -8,9 +8,9 @@ const (
 	DxNodeEntries  = DirEntryHeader                // entries in other index blocks
 	DxEntrySize    = 8
 	dxTailSize     = 8
-	dxBlockMask    = 0x0FFFFFFF
-	MaxDxLevels    = 3 // EXT4_HTREE_LEVEL
-	MaxDxLevelsOld = 2 // EXT4_HTREE_LEVEL_COMPAT: without large_dir
+	DxMaxBlock     = 0x0FFFFFFF // blocks that an index can name
+	MaxDxLevels    = 3          // EXT4_HTREE_LEVEL
+	MaxDxLevelsOld = 2          // EXT4_HTREE_LEVEL_COMPAT: without large_dir
 )
 
 // DxRoot is struct dx_root_info.
@@ -34,6 +34,24 @@ func DecodeDxRoot(b []byte) DxRoot {
 	}
 }
 
+// EncodeDxRoot encodes r in a directory's first block b.
+func EncodeDxRoot(b []byte, r DxRoot) {
+	b = b[dxRootInfoOff:]
+	le.PutUint32(b, r.Reserved)
+	b[4], b[5], b[6], b[7] = r.HashVersion, r.InfoLength, r.IndirectLevels, r.UnusedFlags
+}
+
+// DxLimit is the Limit of an index block of blockSize bytes whose entries begin
+// at off, with room for a checksum behind them or not (dx_root_limit,
+// dx_node_limit).
+func DxLimit(blockSize, off int, checksum bool) int {
+	room := blockSize - off
+	if checksum {
+		room -= dxTailSize
+	}
+	return room / DxEntrySize
+}
+
 // DxEntries are the entries of an index block: pairs of a hash and the block
 // of the directory that names of at least that hash are in. In place of its
 // hash, the first has the room (limit) and number (count) of all.
@@ -54,7 +72,36 @@ func (e DxEntries) Hash(i int) uint32 {
 }
 
 // Block is the directory's block that entry i leads to.
-func (e DxEntries) Block(i int) uint32 { return le.Uint32(e[i*DxEntrySize+4:]) & dxBlockMask }
+func (e DxEntries) Block(i int) uint32 { return le.Uint32(e[i*DxEntrySize+4:]) & DxMaxBlock }
+
+// SetLimit changes the room for entries.
+func (e DxEntries) SetLimit(n int) { le.PutUint16(e, uint16(n)) }
+
+// SetCount changes the number of entries in use.
+func (e DxEntries) SetCount(n int) { le.PutUint16(e[2:], uint16(n)) }
+
+// SetBlock changes the block that entry i leads to.
+func (e DxEntries) SetBlock(i int, block uint32) { le.PutUint32(e[i*DxEntrySize+4:], block) }
+
+// Insert puts an entry in place i, and those from there on behind it.
+//
+// Requires 0 < i <= e.Count() < e.Limit().
+func (e DxEntries) Insert(i int, hash, block uint32) {
+	n := e.Count()
+	copy(e[(i+1)*DxEntrySize:], e[i*DxEntrySize:n*DxEntrySize])
+	le.PutUint32(e[i*DxEntrySize:], hash)
+	e.SetBlock(i, block)
+	e.SetCount(n + 1)
+}
+
+// SealDx writes the checksum of the index block b whose entries begin at
+// off. Their number and room are those of a sound block.
+func SealDx(inodeSeed uint32, b []byte, off int) {
+	tail := off + DxEntries(b[off:]).Limit()*DxEntrySize
+	clear(b[tail : tail+4]) // dt_reserved
+	_, want, _ := DxTail(inodeSeed, b, off)
+	le.PutUint32(b[tail+4:], want)
+}
 
 // DxTail returns the checksum of the index block b whose entries begin at off
 // (struct dx_tail), and what it should be. It reports false if the tail or the
