@@ -1,6 +1,9 @@
 package audit
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // System is a set of operating systems.
 type System uint8
@@ -138,6 +141,7 @@ type check struct {
 // families are all rules, in the order of reports.
 var families = []*family{
 	&identityFamily,
+	&seedsFamily,
 }
 
 // Rules returns the catalogue, in the order of reports.
@@ -146,8 +150,9 @@ func Rules() []*Rule {
 	for _, f := range families {
 		for _, c := range f.checks {
 			for _, r := range c.rules {
-				r.Family = f.name
-				all = append(all, r)
+				if r.Family = f.name; !slices.Contains(all, r) {
+					all = append(all, r)
+				}
 			}
 		}
 	}
