@@ -247,9 +247,6 @@ func (a *auditor) closed(v *Volume) {
 	a.gaps = append(a.gaps, g)
 	a.gapViews[g] = []string{v.ID}
 	for _, c := range a.checks {
-		if c.scope == disk || c.scope == systems {
-			continue
-		}
 		for _, r := range c.rules {
 			if a.runs(r) {
 				a.mark(r, v.ID, Unknown)

@@ -142,6 +142,7 @@ type check struct {
 var families = []*family{
 	&identityFamily,
 	&seedsFamily,
+	&volumesFamily,
 }
 
 // Rules returns the catalogue, in the order of reports.
