@@ -67,6 +67,7 @@ type auditor struct {
 	gaps     []*Gap
 	gapAt    map[string]*Gap
 	gapViews map[*Gap][]string
+	cracked  map[string]answer // what came of trying passwords
 }
 
 func newAuditor(ctx context.Context, t *Target, opt Options) (*auditor, error) {
@@ -82,7 +83,7 @@ func newAuditor(ctx context.Context, t *Target, opt Options) (*auditor, error) {
 	a := &auditor{
 		ctx: ctx, target: t, opt: opt, policy: opt.Policy, views: t.views(), all: Rules(),
 		rules: map[*Rule]int{}, severity: map[*Rule]Severity{}, verdicts: map[*Rule]*Verdict{},
-		findings: map[string]*Finding{}, kept: map[*Rule]int{}, gapAt: map[string]*Gap{}, gapViews: map[*Gap][]string{},
+		findings: map[string]*Finding{}, kept: map[*Rule]int{}, gapAt: map[string]*Gap{}, gapViews: map[*Gap][]string{}, cracked: map[string]answer{},
 	}
 	for _, name := range slices.Concat(opt.Only, opt.Skip, opt.Policy.ruleNames()) {
 		if !Known(name) {

@@ -142,6 +142,8 @@ type check struct {
 var families = []*family{
 	&identityFamily,
 	&seedsFamily,
+	&sshFamily,
+	&accountsFamily,
 	&volumesFamily,
 }
 
