@@ -42,10 +42,12 @@ func (fs *FS) maxFileBlocks(extents bool) uint64 {
 // Without extents, i_blocks bounds it too, and without huge_file that is in
 // units of 512 bytes and has 32 bits.
 func (fs *FS) maxSize(in *inode) int64 {
-	blocks := fs.maxFileBlocks(in.has(ondisk.FlExtents))
+	extents := in.has(ondisk.FlExtents) ||
+		in.has(ondisk.FlInlineData) && fs.sb.FeatureIncompat&ondisk.IncompatExtents != 0
+	blocks := fs.maxFileBlocks(extents)
 	if fs.sb.FeatureROCompat&ondisk.ROCompatHugeFile == 0 {
 		most := uint64(1<<32-1) * 512 / uint64(fs.blockSize)
-		if !in.has(ondisk.FlExtents) { // with its pointer blocks
+		if !extents { // with its pointer blocks
 			p := uint64(fs.blockSize / 4)
 			most -= min(most, most/p+most/p/p+4)
 		}

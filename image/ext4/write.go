@@ -112,7 +112,7 @@ func (o *op) write(in *inode, p []byte, off int64) (int, error) {
 // writePiece writes as much of p as lies in one run of blocks.
 func (o *op) writePiece(in *inode, p []byte, off int64) (int, error) {
 	bs := o.f.blockSize
-	if in.has(ondisk.FlInlineData) {
+	if in.has(ondisk.FlInlineData) || o.mayBeInline(in) {
 		if n, err := o.writeInline(in, p, off); n > 0 || err != nil {
 			return n, err
 		}
@@ -161,7 +161,7 @@ func (o *op) grow(in *inode, size int64) {
 	in.size = max(in.size, size)
 	in.dirty = true
 	if in.size > math.MaxInt32 && o.f.sb.FeatureROCompat&ondisk.ROCompatLargeFile == 0 {
-		o.w.features.roCompat |= ondisk.ROCompatLargeFile
+		o.w.sb.FeatureROCompat |= ondisk.ROCompatLargeFile
 	}
 }
 
