@@ -2,7 +2,6 @@ package ext4
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 
 	"github.com/resflash/resflash/image/ext4/ondisk"
@@ -104,40 +103,23 @@ func (w *Writer) writeDesc(gr *group) error {
 	return nil
 }
 
-// Offsets in the superblock.
-const (
-	superFreeBlocks   = 0x0C
-	superFreeInodes   = 0x10
-	superWtime        = 0x30
-	superCompat       = 0x5C
-	superROCompat     = 0x64
-	superFreeBlocksHi = 0x158
-	superWtimeHi      = 0x274
-	superChecksum     = 0x3FC
-)
-
-// writeSuper writes what changes in the superblock: the time and the totals. It
-// stays clean, because every commit is complete. The backups stay as they are,
-// as they do on Linux.
+// writeSuper writes the superblock, with the time and the totals. It stays
+// clean, because every commit is complete. The backups stay as they are, as they
+// do on Linux.
 func (w *Writer) writeSuper() error {
 	b, err := w.cache.Modify(ondisk.SuperOff, ondisk.SuperSize)
 	if err != nil {
 		return err
 	}
-	le := binary.LittleEndian
+	sb := w.sb
 	blocks := uint64(w.total.freeClusters) << w.clusterShift
-	le.PutUint32(b[superFreeBlocks:], uint32(blocks))
-	le.PutUint32(b[superFreeInodes:], uint32(w.total.freeInodes))
-	le.PutUint32(b[superCompat:], uint32(w.sb.FeatureCompat|w.features.compat))
-	le.PutUint32(b[superROCompat:], uint32(w.sb.FeatureROCompat|w.features.roCompat))
-	if w.sb.FeatureIncompat&ondisk.Incompat64Bit != 0 {
-		le.PutUint32(b[superFreeBlocksHi:], uint32(blocks>>32))
+	sb.FreeBlocksCountLo = uint32(blocks)
+	if sb.FeatureIncompat&ondisk.Incompat64Bit != 0 {
+		sb.FreeBlocksCountHi = uint32(blocks >> 32)
 	}
+	sb.FreeInodesCount = uint32(w.total.freeInodes)
 	now := w.now().Unix()
-	le.PutUint32(b[superWtime:], uint32(now))
-	b[superWtimeHi] = uint8(now >> 32)
-	if w.metadataCsum {
-		le.PutUint32(b[superChecksum:], ondisk.SuperChecksum(b))
-	}
+	sb.Wtime, sb.WtimeHi = uint32(now), uint8(now>>32)
+	ondisk.EncodeSuperblock(b, sb)
 	return nil
 }

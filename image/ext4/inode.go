@@ -46,6 +46,15 @@ func (fs *FS) readInode(ino vfs.Ino, in *inode) error {
 
 // readAnyInode is [FS.readInode] for reserved inodes as well.
 func (fs *FS) readAnyInode(ino vfs.Ino, in *inode) error {
+	err := fs.fetchInode(ino, in)
+	if err == nil && in.Links == 0 {
+		err = syscall.ENOENT // deleted, or still open when the system stopped
+	}
+	return err
+}
+
+// fetchInode reads an inode, whether it has names or not.
+func (fs *FS) fetchInode(ino vfs.Ino, in *inode) error {
 	if ino == 0 || ino > vfs.Ino(fs.sb.InodesCount) {
 		return syscall.ENOENT
 	}
@@ -110,9 +119,6 @@ func (fs *FS) checkInode(in *inode, csum bool) error {
 		if want := ondisk.InodeChecksum(in.seed, in.raw, in.HasHi); in.Checksum != want {
 			return in.corrupt("checksum %#08x, want %#08x", in.Checksum, want)
 		}
-	}
-	if in.Links == 0 {
-		return syscall.ENOENT // deleted, or still open when the system stopped
 	}
 	if fs.sb.CreatorOS == ondisk.OSHurd {
 		in.FileACL = uint64(in.FileACLLo) // the upper half is more mode bits there

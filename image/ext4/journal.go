@@ -28,9 +28,11 @@ const knownJournal = ondisk.JournalIncompatRevoke | ondisk.JournalIncompat64Bit 
 
 // recovery is what a journal has to say.
 type recovery struct {
-	overlay *overlay     // nil if no block is to be replaced
-	fast    *fastRecords // nil if there are none
-	note    string       // for people
+	journal   *journal
+	overlay   *overlay     // nil if no block is to be replaced
+	fast      *fastRecords // nil if there are none
+	fastError error        // why they cannot be read
+	note      string       // for people
 }
 
 // journal is a journal that is being read.
@@ -66,7 +68,7 @@ func (fs *FS) readJournal(ctx context.Context) (*recovery, error) {
 	if err != nil {
 		return nil, err
 	}
-	re := &recovery{}
+	re := &recovery{journal: j}
 	if j.js.Start == 0 {
 		re.note = "needs recovery, but its journal is empty"
 		return re, nil
@@ -93,6 +95,7 @@ func (fs *FS) readJournal(ctx context.Context) (*recovery, error) {
 		fast, err := j.readFastCommits(ctx)
 		switch {
 		case isCorrupt(err) || isNotSupported(err):
+			re.fastError = err
 			re.note += fmt.Sprintf("; FAST COMMITS NOT REPLAYED: %v", err)
 		case err != nil:
 			return nil, err

@@ -39,8 +39,7 @@ type Writer struct {
 	total      totals
 	overhead   uint64 // clusters
 	extraIsize uint16 // of new inodes
-	features   superFeatures
-	changed    bool // since the last commit
+	changed    bool   // since the last commit
 	stale      []*group
 	touched    []*group
 	orphans    map[vfs.Ino]*orphan
@@ -69,16 +68,9 @@ type totals struct {
 	freeClusters, freeInodes int64
 }
 
-// superFeatures are feature bits that have to be set in the superblock because
-// of what was written.
-type superFeatures struct {
-	compat   ondisk.Compat
-	roCompat ondisk.ROCompat
-}
-
 // openWriter opens the file system on dev for changing. What it must not write
 // to it refuses, naming what says so and where: see [FS.refuse].
-func openWriter(_ context.Context, dev blockio.Transaction) (*Writer, error) {
+func openWriter(ctx context.Context, dev blockio.Transaction) (*Writer, error) {
 	fs, err := load(dev)
 	if err != nil {
 		return nil, err
@@ -86,8 +78,11 @@ func openWriter(_ context.Context, dev blockio.Transaction) (*Writer, error) {
 	if err := fs.refuse(); err != nil {
 		return nil, err
 	}
+	var fast *fastRecords
 	if fs.sb.FeatureIncompat&ondisk.IncompatRecover != 0 {
-		return nil, &vfs.DirtyError{Why: "its journal has to be replayed"}
+		if fs, fast, err = replay(ctx, fs, dev); err != nil {
+			return nil, err
+		}
 	}
 	if err := fs.dirty(); err != nil {
 		return nil, err
@@ -95,11 +90,22 @@ func openWriter(_ context.Context, dev blockio.Transaction) (*Writer, error) {
 	if err := fs.checkRoot(); err != nil {
 		return nil, err
 	}
+	fs.info.State = vfs.Clean
 	w, err := newWriter(fs, dev)
 	if err != nil {
 		return nil, err
 	}
 	w.leave = dev.Join(w)
+	if fast != nil {
+		err = w.replayFast(ctx, fast)
+	}
+	if err == nil && fs.hasOrphans() {
+		err = w.cleanOrphans(ctx)
+	}
+	if err != nil {
+		w.leave()
+		return nil, err
+	}
 	return w, nil
 }
 

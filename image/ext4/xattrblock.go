@@ -71,7 +71,7 @@ func (o *op) putXattrBlock(in *inode, now, next xattrList) error {
 	}
 	in.FileACL, in.dirty = addr, true
 	o.fillXattrBlock(addr, b, next)
-	o.w.features.compat |= ondisk.CompatExtAttr
+	o.w.sb.FeatureCompat |= ondisk.CompatExtAttr
 	return nil
 }
 
