@@ -32,6 +32,7 @@ var forms = []form{
 	{"ext4-bare", []string{"-t", "ext4", "-b", "1024", "-O", "^metadata_csum,^has_journal,^64bit,uninit_bg", "-G", "4"}},
 	{"ext4-indirect", []string{"-t", "ext4", "-b", "1024", "-O", "^extent,^64bit,^flex_bg"}},
 	{"ext4-bigalloc", []string{"-t", "ext4", "-b", "1024", "-O", "bigalloc", "-C", "16384"}},
+	{"ext4-inline", []string{"-t", "ext4", "-b", "1024", "-O", "inline_data", "-I", "256"}},
 	{"ext4-metabg", []string{"-t", "ext4", "-b", "1024", "-O", "meta_bg,^resize_inode,project,metadata_csum_seed"}},
 	{"ext4-sparse2", []string{"-t", "ext4", "-b", "1024", "-O", "sparse_super2,^resize_inode,large_dir", "-G", "1"}},
 }
