@@ -29,6 +29,16 @@ func (v *volume) attrValid(a *vfs.Attr) uint64 {
 	return forever
 }
 
+// entryValid returns how long the kernel may keep names. Where a name has many
+// spellings, a change to one makes the others untrue, of which the kernel knows
+// nothing.
+func (v *volume) entryValid() uint64 {
+	if v.w != nil && v.folds {
+		return 0
+	}
+	return forever
+}
+
 // request is the context of a request: it ends when the kernel interrupts it.
 // It is the channel itself, so that a request costs no allocation.
 type request <-chan struct{}
@@ -119,7 +129,7 @@ func (v *volume) entry(out *fuse.EntryOut, a *vfs.Attr) error {
 	}
 	out.NodeId = v.nodeID(a.Ino)
 	out.Generation = uint64(a.Gen)
-	out.EntryValid, out.AttrValid = forever, v.attrValid(a)
+	out.EntryValid, out.AttrValid = v.entryValid(), v.attrValid(a)
 	if v.w != nil {
 		v.w.refs.take(a.Ino)
 	}
@@ -138,8 +148,8 @@ func (r *raw) Lookup(cancel <-chan struct{}, header *fuse.InHeader, name string,
 	}
 	attr, err := v.fs.Lookup(uninterrupted, dir, name)
 	if err == syscall.ENOENT {
-		// No node, but for ever: the kernel remembers that it is missing.
-		out.EntryValid = forever
+		// No node, but for a time: the kernel remembers that it is missing.
+		out.EntryValid = v.entryValid()
 		return fuse.OK
 	}
 	if err == nil {

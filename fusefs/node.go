@@ -36,6 +36,7 @@ type volume struct {
 	root    vfs.Ino
 	index   uint64
 	blksize uint32
+	folds   bool // names that differ only in case are one
 
 	// Abilities; nil where the file system has them not.
 	mapper vfs.Mapper
@@ -79,7 +80,9 @@ func newRaw(vols []Volume, opt Options) (*raw, error) {
 			return nil, fmt.Errorf("volume %s: inode number %d of the root: %w", vol.Name, v.root, syscall.EOVERFLOW)
 		}
 		// The kernel wants a power of two, and shows it as st_blksize.
-		if size := vol.FS.Info().BlockSize; size >= 512 && size <= 1<<20 && size&(size-1) == 0 {
+		info := vol.FS.Info()
+		v.folds = info.FoldsCase
+		if size := info.BlockSize; size >= 512 && size <= 1<<20 && size&(size-1) == 0 {
 			v.blksize = uint32(size)
 		}
 		v.holes, _ = vol.FS.(vfs.HoleSeeker)

@@ -25,6 +25,7 @@ func (f *FS) Info() vfs.Info {
 			Label:     f.label(),
 			BlockSize: int(f.clusterSize),
 			FragSize:  int(f.clusterSize),
+			FoldsCase: true,
 			Features:  f.features(),
 		}
 		if f.boot.hasID() {

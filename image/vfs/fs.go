@@ -108,6 +108,7 @@ type Info struct {
 	BlockSize  int      // bytes
 	FragSize   int      // bytes; equal to BlockSize where there are no fragments
 	BigEndian  bool     // byte order of the structures on disk
+	FoldsCase  bool     // names that differ only in case are one name
 	Features   []string // feature and flag names of the format, in on-disk order
 	UsedOffset int64    // byte offset of the superblock that was used
 }
