@@ -120,8 +120,12 @@ func modelOptions(c modelCase, seed uint64) model.Options {
 
 func runModel(t *testing.T, c modelCase, seed uint64, steps int) *model.Run {
 	mem := inMemory(t, c.format(t))
+	w := openWriter(t, mem, blockio.SessionOptions{})
 	opt := modelOptions(c, seed)
 	opt.Committed = func(ctx context.Context, state *memfs.FS) error {
+		if err := w.Audit(); err != nil {
+			return err
+		}
 		if err := fsckDevice(t, mem); err != nil {
 			return err
 		}
@@ -135,9 +139,10 @@ func runModel(t *testing.T, c modelCase, seed uint64, steps int) *model.Run {
 		if err := old.Close(); err != nil {
 			return nil, err
 		}
-		return openWriter(t, mem, blockio.SessionOptions{}), nil
+		w = openWriter(t, mem, blockio.SessionOptions{})
+		return w, nil
 	}
-	r := model.New(openWriter(t, mem, blockio.SessionOptions{}), opt)
+	r := model.New(w, opt)
 	require.NoError(t, r.Adopt(ctx))
 	require.NoError(t, r.Steps(ctx, steps))
 	require.NoError(t, r.Sync(ctx))
