@@ -22,6 +22,8 @@ type claims struct {
 // directories is not in use anywhere.
 const maxClaims = 1 << 20
 
+var errTooManyClaims = &vfs.NotSupportedError{What: fmt.Sprintf("more than %d clusters of directories", maxClaims), Off: -1}
+
 func newClaims() claims {
 	return claims{clusters: make(map[uint32]uint32), owners: make(map[uint32]vfs.Ino)}
 }
@@ -49,7 +51,7 @@ func (c *claims) claim(f *FS, d *dir) error {
 		}
 	}
 	if len(c.clusters)+fresh > maxClaims {
-		return &vfs.NotSupportedError{What: fmt.Sprintf("more than %d clusters of directories", maxClaims), Off: -1}
+		return errTooManyClaims
 	}
 	c.owners[d.start] = d.ino
 	if fresh > 0 {
@@ -121,6 +123,20 @@ func (c *claims) release(start uint32, runs []clusterRun) {
 		}
 	}
 	delete(c.owners, start)
+}
+
+// grow claims more clusters for the directory that begins in start. They were
+// free.
+func (c *claims) grow(start uint32, r clusterRun) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.clusters)+int(r.n) > maxClaims {
+		return errTooManyClaims
+	}
+	for cluster := r.first; cluster < r.first+r.n; cluster++ {
+		c.clusters[cluster] = start
+	}
+	return nil
 }
 
 // shrink gives up clusters that a directory has claimed and did not get.

@@ -50,11 +50,15 @@ func (w *Writer) Audit() error {
 		}
 	}
 	for ino, t := range w.tails.m {
-		in, err := (&op{f: w.FS, w: w, ctx: context.Background()}).open(ino)
-		if err != nil {
-			return fmt.Errorf("inode %d has a tail: %w", ino, err)
+		first := f.rootCluster
+		if ino != rootIno {
+			in, err := (&op{f: w.FS, w: w, ctx: context.Background()}).open(ino)
+			if err != nil {
+				return fmt.Errorf("inode %d has a tail: %w", ino, err)
+			}
+			first = f.firstCluster(&in.dirent)
 		}
-		got, err := (&op{f: f, ctx: context.Background()}).walk(f.firstCluster(&in.dirent))
+		got, err := (&op{f: f, ctx: context.Background()}).walk(first)
 		if err != nil || got != t.v {
 			return fmt.Errorf("inode %d ends with %v, not %v (%w)", ino, t.v, got, err)
 		}

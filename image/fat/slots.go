@@ -126,7 +126,7 @@ func (o *op) growDir(d *dir, slots uint32) error {
 		return err
 	}
 	for want > 0 {
-		t, err := o.walk(d.start)
+		t, err := o.tailOf(d.ino, d.start)
 		if err != nil {
 			return err
 		}
@@ -139,6 +139,7 @@ func (o *op) growDir(d *dir, slots uint32) error {
 			o.f.forgetChain(start)
 			o.f.claims.shrink(r)
 			o.w.forgetDir(ino)
+			o.w.tails.forget(ino)
 		})
 		if err := o.join(d.start, t, r); err != nil {
 			return err
@@ -150,9 +151,10 @@ func (o *op) growDir(d *dir, slots uint32) error {
 		} else {
 			d.add(x)
 		}
-		if err := o.f.claims.claim(o.f, d); err != nil {
+		if err := o.f.claims.grow(d.start, r); err != nil {
 			return err
 		}
+		o.w.tails.put(d.ino, tail{r.first + r.n - 1, t.n + r.n}, 1)
 		want -= int64(r.n)
 	}
 	o.f.dirs.put(d.ino, d, 8+len(d.extents))

@@ -14,12 +14,18 @@ func (o *op) tail(in *file) (tail, error) {
 	if first == 0 {
 		return tail{}, nil
 	}
-	if t, ok := o.w.tails.get(in.ino); ok {
+	return o.tailOf(in.ino, first)
+}
+
+// tailOf returns the end of the chain that begins in a cluster and belongs to
+// ino.
+func (o *op) tailOf(ino vfs.Ino, first uint32) (tail, error) {
+	if t, ok := o.w.tails.get(ino); ok {
 		return t, nil
 	}
 	t, err := o.walk(first)
 	if err == nil {
-		o.w.tails.put(in.ino, t, 1)
+		o.w.tails.put(ino, t, 1)
 	}
 	return t, err
 }
