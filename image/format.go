@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/resflash/resflash/image/vfs"
@@ -48,6 +49,10 @@ func (p *Partition) Format(ctx context.Context, opt vfs.FormatOptions) error {
 			p.ID, p.Size-p.dev.Size())
 	}
 	p.formatted = true
+	if opt.Hidden == nil {
+		hidden := uint32(min(p.Start/int64(p.dev.SectorSize()), math.MaxUint32))
+		opt.Hidden = &hidden
+	}
 	if err := d.Format(tx, opt); err != nil {
 		return fmt.Errorf("volume %s: %w", p.ID, err)
 	}

@@ -16,13 +16,13 @@ import (
 )
 
 type mkfsCmd struct {
-	Type          string  `short:"t" required:"" placeholder:"TYPE" help:"ffs1, ffs2, ext2, ext3 or ext4."`
+	Type          string  `short:"t" required:"" placeholder:"TYPE" help:"ffs1, ffs2, ext2, ext3, ext4, fat12, fat16, fat32, or fat, which chooses one by the size."`
 	Size          string  `short:"s" placeholder:"SIZE" help:"Size of a new file; units k, M, G."`
 	Force         bool    `short:"f" help:"Replace a file that exists, or the contents of a volume."`
 	Label         string  `short:"l" placeholder:"NAME" help:"Label of the volume."`
 	BlockSize     string  `placeholder:"SIZE" help:"Size of a block."`
 	FragmentSize  string  `placeholder:"SIZE" help:"Size of a fragment (FFS)."`
-	ClusterSize   string  `placeholder:"SIZE" help:"Size of a cluster (ext4 with bigalloc)."`
+	ClusterSize   string  `placeholder:"SIZE" help:"Size of a cluster (FAT; ext4 with bigalloc)."`
 	BytesPerInode string  `placeholder:"SIZE" help:"One inode for so many bytes."`
 	Inodes        int64   `placeholder:"N" help:"So many inodes (ext)."`
 	InodeSize     string  `placeholder:"SIZE" help:"Size of an inode (ext)."`
@@ -30,8 +30,11 @@ type mkfsCmd struct {
 	Features      string  `short:"O" placeholder:"LIST" help:"Features to add or, with ^, to leave out, as with mke2fs (ext)."`
 	Reserve       *int    `placeholder:"PERCENT" help:"Space that only the superuser may fill."`
 	MountPoint    string  `placeholder:"DIR" help:"Recorded as the directory where it was last mounted."`
-	UUID          string  `name:"uuid" placeholder:"UUID" help:"Identifier of the file system (ext)."`
+	UUID          string  `name:"uuid" placeholder:"ID" help:"Identifier of the file system: a UUID for ext, 1234-ABCD for FAT."`
 	HashSeed      string  `placeholder:"UUID" help:"What the hashes of names start from (ext)."`
+	FATs          int     `name:"fats" placeholder:"N" help:"Copies of the file allocation table (FAT)."`
+	RootEntries   int     `placeholder:"N" help:"Room in the root directory (FAT12, FAT16)."`
+	Hidden        *uint32 `placeholder:"SECTORS" help:"Sectors of the disk before the volume; if not given, where it begins (FAT)."`
 	Seed          *uint64 `placeholder:"N" help:"Make all that is random follow from N."`
 	From          string  `placeholder:"DIR" help:"Copy the contents of a directory of the host into it."`
 	Owner         string  `placeholder:"UID:GID" xor:"owner" help:"With --from: whom everything belongs to (0:0)."`
@@ -60,6 +63,8 @@ With --seed, and with SOURCE_DATE_EPOCH set, the same command gives the same byt
 	resflash mkfs --type ext4 -O ^has_journal,inline_data --reserve 0 --size 200M data.img
 	resflash mkfs --type ext2 --block-size 1k --inodes 64 --size 4M boot.img
 	resflash mkfs --type ext4 --from rootfs --keep-owner --size 2G root.img
+	resflash mkfs --type fat32 --label ESP --size 64M esp.img
+	resflash mkfs --type fat --uuid 1234-ABCD --force disk.img:efi
 
 --json prints {"image", "volume", "type", "size", "blockSize", "fragmentSize",
 "free", "inodes", "files", "label", "uuid"}, where files is how many were copied.` + exitStatus
@@ -101,6 +106,7 @@ func (c *mkfsCmd) options() (vfs.FormatOptions, error) {
 	opt := vfs.FormatOptions{
 		Type: strings.ToLower(c.Type), ReservePct: c.Reserve, Inodes: c.Inodes, Features: c.Features,
 		Label: c.Label, MountPoint: c.MountPoint, UUID: c.UUID, HashSeed: c.HashSeed, Seed: c.Seed,
+		FATs: c.FATs, RootEntries: c.RootEntries, Hidden: c.Hidden,
 	}
 	known := strings.Join(image.FormatTypes(), ", ")
 	if !slices.Contains(image.FormatTypes(), opt.Type) {
@@ -341,7 +347,10 @@ func (c *mkfsCmd) print(w *world, m mkfsJSON) error {
 	if m.FragmentSize != m.BlockSize && m.FragmentSize != 0 {
 		text += ", fragments of " + size(int64(m.FragmentSize))
 	}
-	text += fmt.Sprintf(", %d inodes, %s free", m.Inodes, size(m.Free))
+	if m.Inodes > 0 {
+		text += fmt.Sprintf(", %d inodes", m.Inodes)
+	}
+	text += fmt.Sprintf(", %s free", size(m.Free))
 	if m.Label != "" {
 		text += ", label " + m.Label
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"os"
 	"strings"
@@ -14,7 +15,7 @@ import (
 // The same options give the same bytes, and another seed gives others.
 func TestMkfsIsRepeatable(t *testing.T) {
 	t.Chdir(t.TempDir())
-	for _, kind := range []string{"ffs1", "ffs2", "ext2", "ext4"} {
+	for _, kind := range []string{"ffs1", "ffs2", "ext2", "ext4", "fat12", "fat16", "fat32"} {
 		t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
 		for name, seed := range map[string]string{"a": "1", "b": "1", "c": "2"} {
 			works(t, "mkfs", "--force", "--type", kind, "--size", "16M", "--seed", seed, name)
@@ -22,7 +23,7 @@ func TestMkfsIsRepeatable(t *testing.T) {
 		assert.Equal(t, digest(t, "a"), digest(t, "b"))
 		assert.NotEqual(t, digest(t, "a"), digest(t, "c"))
 		t.Setenv("SOURCE_DATE_EPOCH", "1700000001")
-		works(t, "mkfs", "--force", "--type", kind, "--size", "16M", "--seed", "1", "b")
+		works(t, "mkfs", "--force", "--type", kind, "--size", "16M", "--seed", "1", "--label", "LABEL", "b")
 		assert.NotEqual(t, digest(t, "a"), digest(t, "b"))
 	}
 	assert.Equal(t, []string{"a", "b", "c"}, names(t, "."))
@@ -69,7 +70,7 @@ func TestMkfsRefuses(t *testing.T) {
 	}{
 		{"mkfs --type ffs2 new.fs", exitUsage, "a new file needs --size"},
 		{"mkfs --type ffs2 --size 64M there", exitFailure, "there: file exists"},
-		{"mkfs --type xfs --size 64M new.fs", exitUsage, `--type "xfs": want one of ffs1, ffs2, ext2, ext3, ext4`},
+		{"mkfs --type xfs --size 64M new.fs", exitUsage, `--type "xfs": want one of ffs1, ffs2, ext2, ext3, ext4, fat`},
 		{"mkfs --type ffs2 --size 1k new.fs", exitFailure, "new.fs: "},
 		{"mkfs --type ffs2 --size 64M --block-size 5k new.fs", exitFailure, "new.fs: "},
 		{"mkfs --type ffs2 --size 64M --reserve 100 new.fs", exitUsage, "percentage"},
@@ -147,4 +148,27 @@ func TestMkfsOverOtherFormats(t *testing.T) {
 		assert.Equal(t, "FFS2", inspectOf(t, "x.img", "whole").Type, name)
 		clean(t, "x.img")
 	}
+}
+
+// A volume of FAT knows where on the disk it begins; a new file begins at 0.
+func TestMkfsFAT(t *testing.T) {
+	here(t)
+	data, err := os.ReadFile("disk.img")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile("copy.img", data, 0o600))
+	start := inspectOf(t, "copy.img", "i").Start
+	works(t, "mkfs", "-t", "fat", "-l", "EFI", "--uuid", "1234-ABCD", "--force", "copy.img:efi")
+	v := inspectOf(t, "copy.img", "i")
+	assert.Equal(t, "FAT12", v.Type)
+	assert.Equal(t, "EFI", v.Label)
+	data, err = os.ReadFile("copy.img")
+	require.NoError(t, err)
+	assert.EqualValues(t, start/512, binary.LittleEndian.Uint32(data[start+0x1c:]))
+	out := works(t, "mkfs", "--type", "fat32", "--label", "ESP", "--size", "64M", "esp.img")
+	assert.Contains(t, out, "esp.img: FAT32, ")
+	assert.NotContains(t, out, "inodes")
+	assert.Equal(t, "ESP", inspectOf(t, "esp.img", "whole").Label)
+	_, stderr, code := resflash("mkfs", "--type", "fat16", "--size", "1M", "no.img")
+	assert.Equal(t, exitFailure, code)
+	assert.Contains(t, stderr, "too small or too large for FAT16")
 }

@@ -44,7 +44,7 @@ import (
 )
 
 // Driver is the entry of the driver table.
-var Driver = vfs.Driver{Name: "fat", Probe: Probe, Open: Open, OpenWritable: OpenWritable}
+var Driver = vfs.Driver{Name: "fat", Probe: Probe, Open: Open, OpenWritable: OpenWritable, Formats: formats, Format: Format}
 
 const (
 	pageSize  = 16 << 10 // of the metadata cache

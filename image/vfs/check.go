@@ -47,16 +47,19 @@ const (
 
 // FormatOptions are the choices of mkfs. Zero values are the format's defaults.
 type FormatOptions struct {
-	Type          string // one of the driver's Formats: "ffs1", "ffs2"
-	BlockSize     int    // bytes
-	FragSize      int    // bytes, where the format has fragments
-	ClusterSize   int    // bytes, where the format has clusters
-	BytesPerInode int    // one inode for so many bytes
-	Inodes        int64  // how many, in place of BytesPerInode
-	InodeSize     int    // bytes
-	ReservePct    *int   // percent kept for the superuser (minfree)
-	JournalSize   int64  // bytes
-	Features      string // added to the format's own, or with ^ taken away, in its own words: "^has_journal,inline_data"
+	Type          string  // one of the driver's Formats: "ffs1", "ffs2"
+	BlockSize     int     // bytes
+	FragSize      int     // bytes, where the format has fragments
+	ClusterSize   int     // bytes, where the format has clusters
+	BytesPerInode int     // one inode for so many bytes
+	Inodes        int64   // how many, in place of BytesPerInode
+	InodeSize     int     // bytes
+	ReservePct    *int    // percent kept for the superuser (minfree)
+	JournalSize   int64   // bytes
+	Features      string  // added to the format's own, or with ^ taken away, in its own words: "^has_journal,inline_data"
+	FATs          int     // copies of the file allocation table
+	RootEntries   int     // room in the root directory of FAT12 and FAT16
+	Hidden        *uint32 // sectors of the disk before the volume, where the format records that
 	Label         string
 	UUID          string // the identifier of the volume, in the form of the format; "" is random
 	HashSeed      string // UUID that the hashes of names start from; "" is random

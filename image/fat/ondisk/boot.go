@@ -15,6 +15,7 @@ const (
 	BPB32Offset    = 0x24 // of BPB32 in the boot sector of FAT32
 	Ext32Offset    = 0x40 // of Ext in the boot sector of FAT32
 	StateOffset    = 1    // of Ext.State in Ext
+	SignatureOff   = 510  // of the bytes 55 AA
 	TableOffset    = 446  // of the partition table, if sector 0 is an MBR
 	TableEntrySize = 16
 )
@@ -103,6 +104,13 @@ func decode[T any](b []byte) (v T) {
 	return v
 }
 
+// encode stores v, a pointer to a structure of fixed size, at the start of b.
+func encode(b []byte, v any) {
+	if _, err := binary.Encode(b, binary.LittleEndian, v); err != nil {
+		panic("bug: " + err.Error()) // b is too short
+	}
+}
+
 // DecodeBPB decodes the common part of a boot sector.
 func DecodeBPB(sector []byte) BPB { return decode[BPB](sector) }
 
@@ -114,3 +122,15 @@ func DecodeExt(sector []byte, off int) Ext { return decode[Ext](sector[off:]) }
 
 // DecodeFSInfo decodes an FSInfo sector.
 func DecodeFSInfo(sector []byte) FSInfo { return decode[FSInfo](sector) }
+
+// Encode stores the common part at the start of a boot sector.
+func (b *BPB) Encode(sector []byte) { encode(sector, b) }
+
+// Encode stores the part that FAT32 adds in a boot sector.
+func (b *BPB32) Encode(sector []byte) { encode(sector[BPB32Offset:], b) }
+
+// Encode stores the extended boot record at off in a boot sector.
+func (e *Ext) Encode(sector []byte, off int) { encode(sector[off:], e) }
+
+// Encode stores an FSInfo sector.
+func (i *FSInfo) Encode(sector []byte) { encode(sector, i) }

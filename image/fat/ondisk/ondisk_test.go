@@ -32,6 +32,9 @@ func TestHandDecoders(t *testing.T) {
 		_, err := binary.Decode(raw, binary.LittleEndian, &want)
 		require.NoError(t, err)
 		require.Equal(t, want, ondisk.DecodeDirent(raw))
+		encoded := make([]byte, ondisk.DirentSize)
+		want.Encode(encoded)
+		require.Equal(t, raw, encoded)
 
 		var long ondisk.Long
 		_, err = binary.Decode(raw, binary.LittleEndian, &long)
@@ -77,4 +80,47 @@ func TestChecksum(t *testing.T) {
 		want += c
 	}
 	assert.Equal(t, want, d.Checksum())
+}
+
+// An entry that is stored leaves its neighbours, and the reserved bits.
+func TestPut(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(2, 2))
+	for _, b := range []ondisk.Bits{12, 16, 32} {
+		table := make([]byte, 64)
+		for i := range table {
+			table[i] = byte(rnd.Uint32())
+		}
+		reserved := table[7] & 0xf0
+		want := map[uint32]uint32{}
+		for c := range uint32(15) {
+			want[c] = b.Entry(table[b.Offset(c):], c)
+		}
+		for range 1000 {
+			c, v := rnd.Uint32N(15), rnd.Uint32()&b.Mask()
+			b.Put(table[b.Offset(c):], c, v)
+			want[c] = v
+			for c, v := range want {
+				require.Equal(t, v, b.Entry(table[b.Offset(c):], c), "FAT%d, entry %d", b, c)
+			}
+		}
+		if b == 32 {
+			require.Equal(t, reserved, table[7]&0xf0)
+		}
+	}
+}
+
+func TestEncodeBoot(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(3, 3))
+	raw, encoded := make([]byte, ondisk.BootSectorSize), make([]byte, ondisk.BootSectorSize)
+	for i := range raw {
+		raw[i] = byte(rnd.Uint32())
+	}
+	bpb, bpb32, ext := ondisk.DecodeBPB(raw), ondisk.DecodeBPB32(raw), ondisk.DecodeExt(raw, ondisk.Ext32Offset)
+	bpb.Encode(encoded)
+	bpb32.Encode(encoded)
+	ext.Encode(encoded, ondisk.Ext32Offset)
+	assert.Equal(t, raw[:ondisk.Ext32Offset+26], encoded[:ondisk.Ext32Offset+26])
+	info := ondisk.DecodeFSInfo(raw)
+	info.Encode(encoded)
+	assert.Equal(t, raw, encoded)
 }
