@@ -7,6 +7,7 @@ import (
 	"github.com/resflash/resflash/image/erofs"
 	"github.com/resflash/resflash/image/ext4"
 	"github.com/resflash/resflash/image/fat"
+	fatck "github.com/resflash/resflash/image/fat/fsck"
 	"github.com/resflash/resflash/image/ffs"
 	ffsck "github.com/resflash/resflash/image/ffs/fsck"
 	"github.com/resflash/resflash/image/iso9660"
@@ -27,7 +28,7 @@ var drivers = []*vfs.Driver{
 	&erofs.Driver,
 	&ext4.Driver,
 	&iso9660.Driver,
-	&fat.Driver,
+	withChecker(fat.Driver, fatck.Check, fatck.Repair),
 }
 
 // Drivers returns the table of file systems that can be opened.

@@ -27,8 +27,9 @@ to have been, and then the exit status is not 0.
 
 --repair is one transaction of the whole image. By itself it mends what a system does
 at boot without asking: counts, maps, a file system that was not unmounted. With --yes
-it mends everything: files without a name go to lost+found, blocks that two files claim
-are copied or given up, and it says what was lost. Damage that is left is exit status 6.
+it mends everything: files without a name go to lost+found (on FAT they become
+FSCK0000.REC and so on in the root directory), blocks that two files claim are copied or
+given up, and it says what was lost. Damage that is left is exit status 6.
 
 	resflash check disk.img
 	resflash check --repair disk.img:d
