@@ -82,7 +82,7 @@ func (c *checker) repair() error {
 }
 
 // problem reports that something is wrong, and whether to mend it now: then the
-// caller does, or fails. lost is what that costs, if anything.
+// caller does, or fails. What is not mended costs nothing.
 func (c *checker) problem(f vfs.Finding) bool {
 	c.count++
 	mend := false

@@ -32,8 +32,8 @@ func (c *checker) checkDirs() error {
 	return c.checkDirsFrom(0)
 }
 
-// newRoot makes the first cluster of the root directory one that is in use. What
-// is in it stays as it is.
+// newRoot marks the first cluster of the root directory in use. What is in it stays
+// as it is.
 func (c *checker) newRoot(w walk) error {
 	_, detail := c.why(w)
 	at := c.rootCluster()
