@@ -120,8 +120,8 @@ func (c *checker) checkEnd(d *dir) error {
 }
 
 // checkParts looks for clusters of a directory, behind the first, in which most
-// entries make no sense: its chain has gone astray, and these are the contents of
-// something else.
+// entries make no sense, or with which another directory begins: its chain has
+// gone astray, and these are the contents of something else.
 func (c *checker) checkParts(d *dir) error {
 	perCluster := int(c.clusterSize / ondisk.DirentSize)
 	for i := 1; i < len(d.clusters); i++ {
@@ -136,7 +136,9 @@ func (c *checker) checkParts(d *dir) error {
 				sane++
 			}
 		}
-		if sane*2 >= live {
+		first := i * perCluster
+		begins := [11]byte(d.slot(first)[:11]) == dots[0] && [11]byte(d.slot(first + 1)[:11]) == dots[1]
+		if sane*2 >= live && !begins {
 			continue
 		}
 		mend := c.problem(vfs.Finding{

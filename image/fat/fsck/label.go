@@ -77,7 +77,8 @@ func labelText(name [11]byte) string {
 
 // checkLabel compares the label of the boot sector with that of the root
 // directory, which is the one that systems show. If only the boot sector has one,
-// the root directory gets it.
+// the root directory gets it, unless it depends on a code page: then it is damage
+// more likely than a name.
 func (c *checker) checkLabel() error {
 	if c.ext.Signature != ondisk.SignatureLabel {
 		return nil
@@ -88,7 +89,7 @@ func (c *checker) checkLabel() error {
 		if want = c.label.Name; want[0] == ondisk.MarkE5 {
 			want[0] = ondisk.MarkDeleted
 		}
-	case c.ext.Label != noName && !badLabel(c.ext.Label):
+	case c.ext.Label != noName && !badLabel(c.ext.Label) && isASCII(c.ext.Label):
 		return c.copyLabel()
 	}
 	if want == c.ext.Label {
@@ -98,6 +99,15 @@ func (c *checker) checkLabel() error {
 		return nil
 	}
 	return c.setLabel(want)
+}
+
+func isASCII(name [11]byte) bool {
+	for _, b := range name {
+		if b >= 0x80 {
+			return false
+		}
+	}
+	return true
 }
 
 func (c *checker) labelFinding(detail string) vfs.Finding {
