@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // hostTree makes a tree to be copied.
@@ -28,10 +30,10 @@ func TestMkfsFrom(t *testing.T) {
 	t.Chdir(t.TempDir())
 	hostTree(t, "tree")
 	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
-	for _, kind := range []string{"ffs1", "ffs2"} {
+	for _, kind := range []string{"ffs1", "ffs2", "ext2", "ext3", "ext4"} {
 		out := works(t, "mkfs", "--type", kind, "--size", "16M", "--seed", "1", "--from", "tree", "--owner", "7:8", "a.fs", "--force")
 		assert.Contains(t, out, ", 7 files from tree")
-		clean(t, "a.fs")
+		judged(t, kind, "a.fs")
 		assert.Equal(t, strings.Repeat("tool", 5000), works(t, "cat", "a.fs:/bin/deep/other"))
 		list := works(t, "ls", "-lR", "a.fs:/")
 		assert.Contains(t, list, "-rwsr-xr-x")
@@ -50,6 +52,17 @@ func TestMkfsFrom(t *testing.T) {
 	decode(t, works(t, "mkfs", "--type", "ffs2", "--size", "16M", "--from", "tree/.", "--keep-owner", "--json", "c.fs"), &made)
 	assert.EqualValues(t, 7, made.Files)
 	assert.Less(t, made.Free, int64(16<<20))
+}
+
+// judged has a checker look for damage: ours, or e2fsck.
+func judged(t *testing.T, kind, name string) {
+	t.Helper()
+	if strings.HasPrefix(kind, "ffs") {
+		clean(t, name)
+		return
+	}
+	testtool.Need(t, "e2fsck")
+	testtool.Run(t, "e2fsck", "-fn", name)
 }
 
 // What goes wrong leaves everything as it was: no new file, and a volume that
@@ -71,6 +84,7 @@ func TestMkfsFromFails(t *testing.T) {
 		stderr string
 	}{
 		{"mkfs --type ffs2 --size 16M --from tree new.fs", exitFull, "new.fs: copy of tree/"},
+		{"mkfs --type ext4 --size 16M --from tree new.fs", exitFull, "new.fs: copy of tree/"},
 		{"mkfs --type ffs2 --size 16M --from none new.fs", exitNotFound, "none: no such file"},
 		{"mkfs --type ffs2 --size 16M --from disk.img new.fs", exitNotFound, "disk.img: not a directory"},
 		{"mkfs --type ffs2 --size 16M --from tree --owner www new.fs", exitUsage, `--owner "www": want numbers`},
