@@ -50,7 +50,7 @@ func main() {
 		return
 	}
 	if len(os.Args) > 1 && os.Args[1] == populateVerb {
-		if err := populateFFS2(os.Args[2:]); err != nil {
+		if err := populateVolume(os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, "bench populate:", err)
 			os.Exit(1)
 		}
