@@ -7,10 +7,11 @@ SUDO     = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # What the tests judge us with. The kernel is unpacked for a virtual machine,
 # not installed.
-PACKAGES = acl attr debootstrap dosfstools e2fsprogs erofs-utils fdisk fuse2fs \
-	fuse3 gdisk genisoimage git grub-common kmod libarchive-tools libcap2-bin \
-	makefs mtools mtree-netbsd qemu-system-x86 rsync sleuthkit sqlite3 \
-	squashfs-tools squashfuse systemd util-linux xorriso xz-utils zstd
+PACKAGES = acl attr debootstrap dosfstools e2fsprogs erofs-utils fdisk \
+	fuse2fs fuse3 gdisk genisoimage git grub-common kmod libarchive-tools \
+	libcap2-bin makefs mtools mtree-netbsd openssh-client openssl \
+	qemu-system-x86 rsync sleuthkit sqlite3 squashfs-tools squashfuse systemd \
+	util-linux xorriso xz-utils zstd
 
 .PHONY: build demo test unit integration bench fuzz lint tools clean
 

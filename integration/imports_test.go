@@ -44,6 +44,7 @@ var owners = map[string][]string{
 	"github.com/ulikunitz/xz":       {"image/squashfs"},
 	"github.com/alecthomas/kong":    {"cmd"},
 	"github.com/stretchr/testify":   {"integration", "image/vfs/vfstest"},
+	"golang.org/x/crypto":           {"image/audit"},
 	"golang.org/x/sys":              {""},
 }
 

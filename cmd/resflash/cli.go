@@ -40,6 +40,8 @@ type cli struct {
 	Mknod      mknodCmd      `cmd:"" help:"Make a device node or FIFO."`
 	Mkfs       mkfsCmd       `cmd:"" help:"Make a file system in a new image or in a volume."`
 	Check      checkCmd      `cmd:"" help:"Check file systems, and repair them."`
+	Audit      auditCmd      `cmd:"" help:"Look for secrets, identities and leftovers that must not be shipped."`
+	Rules      rulesCmd      `cmd:"" help:"List what audit looks for."`
 	Mount      mountCmd      `cmd:"" help:"Mount an image for reading and writing."`
 	Umount     umountCmd     `cmd:"" help:"End a mount, when everything is written."`
 	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`

@@ -87,7 +87,6 @@ _resflash() {
 	case $verb in
 	"") words=%q ;;
 `, strings.Join(names, " "))
-	values := map[string]string{}
 	for _, n := range verbs(m) {
 		var flags []string
 		for _, f := range flagsOf(n) {
@@ -95,20 +94,21 @@ _resflash() {
 			if f.Short != 0 {
 				flags = append(flags, "-"+string(f.Short))
 			}
-			if f.Enum != "" {
-				values[f.Name] = strings.ReplaceAll(f.Enum, ",", " ")
-			}
 		}
 		w.printf("\t%s) flags=%q words=%q ;;\n", n.Name, strings.Join(flags, " "), strings.Join(words(m, n), " "))
 	}
-	w.printf("\tesac\n\tcase $prev in\n")
-	for _, n := range verbs(m) {
-		for _, f := range flagsOf(n) {
-			if v, ok := values[f.Name]; ok {
-				w.printf("\t--%s) words=%q cur=${cur#=} flags= ;;\n", f.Name, v)
-				delete(values, f.Name)
+	// What a flag of that name takes differs between verbs.
+	w.printf("\tesac\n\tcase \"$verb $prev\" in\n")
+	values := func(verb string, flags []*kong.Flag) {
+		for _, f := range flags {
+			if f.Enum != "" {
+				w.printf("\t\"%s --%s\") words=%q cur=${cur#=} flags= ;;\n", verb, f.Name, strings.ReplaceAll(f.Enum, ",", " "))
 			}
 		}
+	}
+	values("", m.Flags)
+	for _, n := range verbs(m) {
+		values(n.Name, flagsOf(n))
 	}
 	w.printf(`	esac
 	if [[ $cur == -* ]]; then

@@ -31,6 +31,7 @@ func TestBashCompletion(t *testing.T) {
 	assert.Subset(t, complete(t, "ls", "-"), []string{"-l", "--long", "--json", "--quiet"})
 	assert.Equal(t, []string{"bash"}, complete(t, "completion", "b"))
 	assert.Equal(t, []string{"tar", "mtree"}, complete(t, "export", "--format", ""))
+	assert.Equal(t, []string{"text", "json", "md"}, complete(t, "rules", "--format", ""))
 	assert.Equal(t, []string{"--format"}, complete(t, "--quiet", "export", "--for"))
 	assert.Equal(t, []string{"umount"}, complete(t, "help", "u"))
 	assert.Empty(t, complete(t, "cat", "disk"), "files are the shell's own business")

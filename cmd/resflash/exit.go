@@ -30,6 +30,8 @@ const (
 	exitLocked       = 10  // somebody else is writing to the image
 	exitDirty        = 11  // a file system must be checked before it is written to
 	exitFull         = 12  // no space or no inode left in a volume
+	exitFindings     = 13  // an audit found something
+	exitIncomplete   = 14  // an audit could not read everything
 	exitInterrupted  = 130 // ended by SIGINT, SIGTERM or SIGHUP
 	exitPipe         = 141 // the reader of standard output went away
 )
@@ -52,6 +54,8 @@ EXIT STATUS
 	10   somebody else is writing to the image
 	11   a file system must be checked before it is written to
 	12   a volume of the image is full
+	13   an audit found something
+	14   an audit could not read everything
 	130  interrupted`
 
 // An exitError is an error whose exit code, and perhaps hint, its maker knows.

@@ -22,8 +22,33 @@ type versionJSON struct {
 	Platform string `json:"platform"`
 }
 
+// versionText is the version in one word.
+func versionText() string {
+	if v := currentVersion().Version; v != "(devel)" {
+		return v
+	}
+	return ""
+}
+
 // Run prints the version.
 func (c *versionCmd) Run(w *world) error {
+	v := currentVersion()
+	if c.JSON {
+		return w.document(v)
+	}
+	w.printf("resflash %s", v.Version)
+	if v.Commit != "" {
+		w.printf(", commit %.12s", v.Commit)
+		if v.Modified {
+			w.printf(" (modified)")
+		}
+	}
+	w.printf(", %s %s\n", v.Go, v.Platform)
+	return nil
+}
+
+// currentVersion is what the linker and the build have left.
+func currentVersion() versionJSON {
 	v := versionJSON{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		if v.Version == "" {
@@ -43,16 +68,5 @@ func (c *versionCmd) Run(w *world) error {
 	if v.Version == "" {
 		v.Version = "(devel)"
 	}
-	if c.JSON {
-		return w.document(v)
-	}
-	w.printf("resflash %s", v.Version)
-	if v.Commit != "" {
-		w.printf(", commit %.12s", v.Commit)
-		if v.Modified {
-			w.printf(" (modified)")
-		}
-	}
-	w.printf(", %s %s\n", v.Go, v.Platform)
-	return nil
+	return v
 }
