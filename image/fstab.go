@@ -127,6 +127,12 @@ func cutDUID(spec string) (duid, letter string, ok bool) {
 	return duid, letter, true
 }
 
+// BySpec returns the partition that a device of fstab(5) or of a kernel command
+// line is: "UUID=…", "LABEL=…", "/dev/sda2", a DUID with a letter; nil if none of
+// this disk is meant. Names such as /dev/sda2 are taken for the first disk of
+// their kind.
+func (d *Disk) BySpec(ctx context.Context, spec string) *Partition { return d.bySpec(ctx, spec, "") }
+
 // bySpec finds the partition that the first field of an fstab line means. self
 // is the device name of this disk, if the root line tells it.
 func (d *Disk) bySpec(ctx context.Context, spec, self string) *Partition {

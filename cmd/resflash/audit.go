@@ -22,10 +22,10 @@ type auditCmd struct {
 	FailOn        string            `enum:"error,warning,info,never" default:"error" help:"The exit status is 13 for findings as bad as that: error, warning, info or never."`
 	Format        string            `short:"f" enum:"text,json,ndjson,sarif,junit" default:"text" help:"text, json, ndjson, sarif or junit."`
 	Write         map[string]string `placeholder:"FORMAT=FILE" help:"Write a report to FILE as well; can be given several times."`
-	Waivers       string            `placeholder:"FILE" type:"path" help:"Findings that are accepted, with reasons."`
+	Waivers       string            `placeholder:"FILE" help:"Findings that are accepted, with reasons."`
 	StrictWaivers bool              `help:"Fail if a waiver has expired or is not needed."`
-	Policy        string            `placeholder:"FILE" type:"path" help:"Profile, severities and allow-lists of the project."`
-	Baseline      string            `placeholder:"FILE" type:"path" help:"An earlier report as JSON: what is in it does not count."`
+	Policy        string            `placeholder:"FILE" help:"Profile, severities and allow-lists of the project."`
+	Baseline      string            `placeholder:"FILE" help:"An earlier report as JSON: what is in it does not count."`
 	JSON          bool              `name:"json" help:"The same as --format json."`
 	Images        []string          `arg:"" name:"image" help:"The image."`
 }
@@ -150,7 +150,7 @@ func readFile(name string, read func(io.Reader) error) error {
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", name, leaf(err))
 	}
 	defer f.Close()
 	if err := read(bufio.NewReader(f)); err != nil {

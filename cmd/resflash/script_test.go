@@ -33,6 +33,9 @@ func TestScripts(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(script), ".txt"), func(t *testing.T) {
 			dir := t.TempDir()
 			require.NoError(t, os.Link(image, filepath.Join(dir, "disk.img")))
+			for name, text := range scriptFiles {
+				require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+			}
 			t.Chdir(dir)
 			want, err := os.ReadFile(name)
 			require.NoError(t, err)
@@ -43,6 +46,12 @@ func TestScripts(t *testing.T) {
 			assert.Equal(t, string(want), got)
 		})
 	}
+}
+
+// scriptFiles are the other files in the working directory.
+var scriptFiles = map[string]string{
+	"waivers.toml": "[[waiver]]\nrule = \"hostname-set\"\nvolume = \"cfg\"\nreason = \"the name of the demo\"\n",
+	"bad.toml":     "[[waiver]]\nrule = \"hostname-set\"\n",
 }
 
 // runScript returns the script with the output that its commands have now.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -134,10 +135,12 @@ func (a *auditor) view(v *view) error {
 			continue
 		}
 		s := &scan{view: v, ctx: a.ctx, audit: a, check: c}
-		s.pass()
-		if c.visit == nil {
+		switch {
+		case c.visit == nil:
+			s.pass()
 			c.look(s)
-		} else if v.volume != nil {
+		case v.volume != nil:
+			s.pass()
 			visitors = append(visitors, s)
 		}
 	}
@@ -190,6 +193,7 @@ func (a *auditor) add(s *scan, r *Rule, f *Finding, details []detail) {
 	for _, d := range details {
 		d(f)
 	}
+	f.Message, f.Evidence = clip(f.Message), clip(f.Evidence)
 	if a.policy.allows(f) {
 		return
 	}
@@ -201,6 +205,9 @@ func (a *auditor) add(s *scan, r *Rule, f *Finding, details []detail) {
 	key := fmt.Sprintf("%s\x00%s\x00%s\x00%d", f.Fingerprint, f.Volume, f.Message, f.Line)
 	if old := a.findings[key]; old != nil {
 		old.Severity = max(old.Severity, f.Severity)
+		if s.final && f.FixNote != "" {
+			old.FixNote = f.FixNote // what the whole system says
+		}
 		if !slices.Contains(old.Views, s.name) {
 			old.Views = append(old.Views, s.name)
 		}
@@ -212,8 +219,43 @@ func (a *auditor) add(s *scan, r *Rule, f *Finding, details []detail) {
 	}
 	a.kept[r]++
 	f.Views = []string{s.name}
+	if s.check.visit != nil {
+		for _, w := range a.shownIn(s, f) {
+			f.Views = append(f.Views, w)
+			a.mark(r, w, Fail)
+		}
+	}
 	a.findings[key] = f
 	a.list = append(a.list, f)
+}
+
+// shownIn are the systems of several volumes in which a file is seen that a
+// walk through its volume has found.
+func (a *auditor) shownIn(s *scan, f *Finding) []string {
+	var names []string
+	prefix := strings.TrimSuffix(s.at, "/")
+	for _, w := range a.views {
+		if w.volume != nil {
+			continue
+		}
+		n, err := w.resolve(a.ctx, prefix+f.Path, false)
+		if err != nil || len(n.parts) == 0 {
+			continue
+		}
+		if p := n.parts[0]; p.vol == s.volume && p.path == f.Path {
+			names = append(names, w.name)
+		}
+	}
+	return names
+}
+
+// clip shortens what comes from an image: a name there may have any length.
+func clip(s string) string {
+	const most = 300
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "…"
 }
 
 // gap records what could not be read.

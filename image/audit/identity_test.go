@@ -101,3 +101,11 @@ func TestMachineIDMissing(t *testing.T) {
 		assert.Equal(t, c.want, len(found(r, "machine-id-missing")) == 1, name)
 	}
 }
+
+func TestNoRelease(t *testing.T) {
+	f := files{"/etc/debian_version": text("12.5\n"), "/etc/passwd": text(rootLine)}
+	r := audit(t, one(t, f.build()), Options{})
+	assert.Equal(t, []string{"/etc/os-release"}, found(r, "os-release-missing"))
+	r = audit(t, one(t, f.with(systemFiles[Linux]).build()), Options{})
+	assert.Empty(t, found(r, "os-release-missing"))
+}

@@ -141,9 +141,16 @@ type check struct {
 // families are all rules, in the order of reports.
 var families = []*family{
 	&identityFamily,
+	&bootFamily,
 	&seedsFamily,
 	&sshFamily,
+	&keysFamily,
 	&accountsFamily,
+	&networkFamily,
+	&cloudFamily,
+	&residueFamily,
+	&modesFamily,
+	&bsdFamily,
 	&volumesFamily,
 }
 

@@ -128,7 +128,7 @@ func status(r *Report, rule string) Status {
 
 // brokenFS answers EIO for some files.
 type brokenFS struct {
-	vfs.FS
+	*memfs.FS
 	broken map[vfs.Ino]bool
 }
 
@@ -141,3 +141,10 @@ func (b *brokenFS) ReadAt(ctx context.Context, ino vfs.Ino, p []byte, off int64)
 
 // words splits a list.
 func words(s string) []string { return strings.Fields(s) }
+
+func (b *brokenFS) Xattrs(ctx context.Context, ino vfs.Ino) (map[string][]byte, error) {
+	if b.broken[ino] {
+		return nil, vfs.Corruptf(4096, "extended attributes", "damaged for a test")
+	}
+	return b.FS.Xattrs(ctx, ino)
+}

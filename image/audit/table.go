@@ -1,0 +1,74 @@
+package audit
+
+import "regexp"
+
+// Many rules are broken by what is simply there. These make checks of them.
+
+// present is broken by regular files with something in them.
+func present(r *Rule, message string, patterns ...string) check {
+	return check{rules: []*Rule{r}, look: func(s *scan) {
+		for _, f := range s.files(patterns...) {
+			if f.filled() {
+				s.found(r, f, message, shown("%s", bytesOf(f.attr.Size)))
+			}
+		}
+	}}
+}
+
+// secrets is present for files that are secrets as a whole, too long to be
+// guessed.
+func secrets(r *Rule, kind string, patterns ...string) check {
+	return check{rules: []*Rule{r}, look: func(s *scan) {
+		for _, f := range s.files(patterns...) {
+			if b, ok := s.head(f, maxText); ok && len(b) > 0 {
+				s.found(r, f, "a "+kind, secret(kind, b))
+			}
+		}
+	}}
+}
+
+// A pattern is a line of a text that breaks a rule.
+type pattern struct {
+	files   []string
+	comment string // signs that begin a comment
+	line    *regexp.Regexp
+	message string
+	hidden  bool     // the line is a secret that could be guessed
+	worse   Severity // instead of the rule's, if not Off
+}
+
+// matching is broken by lines of texts.
+func matching(r *Rule, patterns ...pattern) check {
+	return check{rules: []*Rule{r}, look: func(s *scan) {
+		for _, p := range patterns {
+			for _, f := range s.files(p.files...) {
+				for n, l := range lines(s.text(f), p.comment) {
+					if !p.line.MatchString(l) {
+						continue
+					}
+					details := []detail{line(n)}
+					if p.hidden {
+						details = append(details, guessable("secret"))
+					}
+					if p.worse != Off {
+						details = append(details, s.as(p.worse))
+					}
+					s.found(r, f, p.message, details...)
+				}
+			}
+		}
+	}}
+}
+
+// entries is broken by anything in directories, but names that are as they
+// should be.
+func entries(r *Rule, message string, fine *regexp.Regexp, patterns ...string) check {
+	return check{rules: []*Rule{r}, look: func(s *scan) {
+		for _, f := range s.links(patterns...) {
+			if fine != nil && fine.MatchString(f.name()) {
+				continue
+			}
+			s.found(r, f, message, shown("%s", typeName(f)))
+		}
+	}}
+}
