@@ -106,6 +106,8 @@ type account struct {
 	uid                     int   // -1 if it is no number
 	file                    *file // where the hash is
 	line                    int
+	entry                   *file // where the account itself is
+	entryLine               int
 	inPasswd                bool // the hash is in /etc/passwd itself
 	shadowed                bool // an entry of its own was found in the shadow file
 }
@@ -119,7 +121,7 @@ func (s *scan) accounts() []*account {
 		if len(w) <= shell || w[0] == "" || strings.HasPrefix(w[0], "+") {
 			return
 		}
-		a := &account{name: w[0], hash: w[hash], home: w[home], shell: w[shell], file: f, line: n, uid: -1}
+		a := &account{name: w[0], hash: w[hash], home: w[home], shell: w[shell], file: f, line: n, entry: f, entryLine: n, uid: -1}
 		if id, err := strconv.Atoi(w[uid]); err == nil {
 			a.uid = id
 		}
@@ -154,7 +156,7 @@ func (s *scan) accounts() []*account {
 			a := byName[w[0]]
 			if a == nil {
 				// The file stands alone in /cfg and the like.
-				a = &account{name: w[0], uid: -1, shell: "?"}
+				a = &account{name: w[0], uid: -1, shell: "?", entry: f, entryLine: n}
 				all = append(all, a)
 			}
 			if !a.inPasswd {
@@ -193,8 +195,11 @@ func hashKind(hash string) string {
 			return k.name
 		}
 	}
-	if desHash.MatchString(hash) {
+	switch {
+	case desHash.MatchString(hash):
 		return "DES crypt"
+	case strings.HasPrefix(hash, "$"):
+		return "hash of an unknown kind"
 	}
 	return ""
 }
@@ -219,7 +224,6 @@ func lookAccounts(s *scan) {
 	for _, a := range all {
 		at := []detail{line(a.line)}
 		allowed := slices.Contains(s.audit.policy.Users, a.name)
-		// On the BSDs a second root without a password of its own is usual: toor.
 		kind := hashKind(a.hash)
 		switch {
 		case a.hash == "" && (a.uid == 0 || a.name == "root" || a.hasShell()):
@@ -238,24 +242,25 @@ func lookAccounts(s *scan) {
 			s.found(passwdOdd, a.file, "the hash of "+a.name+" is in a file that everybody reads", append(at, s.as(Error))...)
 		}
 		if names[a.name] {
-			s.found(passwdOdd, a.file, a.name+" is there twice", at...)
+			s.found(passwdOdd, a.entry, a.name+" is there twice", line(a.entryLine))
 		}
 		names[a.name] = true
+		// On the BSDs toor is a second root by right.
 		if other, twice := ids[a.uid]; twice && a.uid >= 0 && a.name != "toor" && a.name != other {
 			severity := Warning
 			if a.uid == 0 {
 				severity = Error
 			}
-			s.found(passwdOdd, a.file, fmt.Sprintf("%s has the uid %d of %s", a.name, a.uid, other), append(at, s.as(severity))...)
+			s.found(passwdOdd, a.entry, fmt.Sprintf("%s has the uid %d of %s", a.name, a.uid, other), line(a.entryLine), s.as(severity))
 		} else if !twice {
 			ids[a.uid] = a.name
 		}
 		if shadow && !a.shadowed && a.hash == "x" {
-			s.found(passwdOdd, a.file, a.name+" has no entry in the shadow file", at...)
+			s.found(passwdOdd, a.entry, a.name+" has no entry in the shadow file", line(a.entryLine))
 		}
 		person := a.uid >= minimum && a.uid < 60000 && a.name != "nobody" || slices.Contains([]string{"vagrant", "packer", "builder", "runner"}, a.name)
 		if person && a.hasShell() && a.uid != -1 && !allowed {
-			s.found(humanAccount, a.file, a.name+" is a person", append(at, shown("uid %d", a.uid))...)
+			s.found(humanAccount, a.entry, a.name+" is a person", line(a.entryLine), shown("uid %d", a.uid))
 		}
 	}
 }

@@ -45,7 +45,7 @@ func TestCryptRounds(t *testing.T) {
 // What would cost too much, or is not computed, is not known: never "no".
 func TestVerifyUnknown(t *testing.T) {
 	for _, hash := range []string{
-		"", "x", "*", "$y$j9T$abc$def", "$6$rounds=999999999$abc$" + strings.Repeat("a", 86), "$6$rounds=$a$b", "$6$salt", "$5$",
+		"", "x", "*", "$8$x$y", "$y$j9T$abc$def", "$6$rounds=999999999$abc$" + strings.Repeat("a", 86), "$6$rounds=$a$b", "$6$salt", "$5$",
 		"$2b$31$" + strings.Repeat("a", 53), "$2b$10$short", "$2b$xx$" + strings.Repeat("a", 53), "$1$", "$1$a$b", "abcdefghijklm", "\xff\xfe",
 	} {
 		match, known := verify(hash, "password")

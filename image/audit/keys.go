@@ -42,8 +42,7 @@ var serviceKeys = []string{
 	"/etc/salt/pki/{minion,master}/*.pem", "/etc/chef/client.pem", "/etc/puppetlabs/puppet/ssl/private_keys/*.pem", "/var/lib/puppet/ssl/private_keys/*.pem",
 	"/var/lib/tor/keys/*secret*", "/var/lib/tor/*/{hs_ed25519_secret_key,private_key}", "/var/lib/mysql/*-key.pem", "/var/lib/mysql/private_key.pem",
 	"/etc/freeradius/*/certs/*.key", "/etc/stunnel/stunnel.pem", "/etc/cockpit/ws-certs.d/*.key", "/etc/webmin/miniserv.pem", "/etc/openvpn/{*.key,server/*.key,client/*.key,easy-rsa/pki/private/*.key}",
-	"/etc/dovecot/private/*.pem", "/etc/postfix/*.key", "/etc/ssl/private/{dovecot,nginx,apache,server}*.key", "/etc/cups/ssl/*.key", "/etc/vnc/private.key", "/root/.vnc/passwd", "/etc/vncpasswd",
-	"/etc/ssl/private/*.key",
+	"/etc/dovecot/private/*.pem", "/etc/postfix/*.key", "/etc/cups/ssl/*.key", "/etc/vnc/private.key", "/root/.vnc/passwd", "/etc/vncpasswd",
 }
 
 var (
@@ -178,7 +177,7 @@ var keyHeaders = []struct {
 var (
 	keyPlaces = regexp.MustCompile(`^/(etc|root|home|srv|opt|var|usr/local|usr/home|boot)/`)
 	// Other rules speak of these.
-	otherKeys = regexp.MustCompile(`^/etc/ssh/ssh_host_|^/usr/local/etc/ssh/ssh_host_|/\.ssh/|^/etc/ssl/private/|^/etc/(iked|isakmpd)/private/|^/etc/(ipsec\.d|swanctl)/|^/etc/letsencrypt/|/tests?/|^/var/lib/(dpkg|rpm)/`)
+	otherKeys = regexp.MustCompile(`^/etc/ssh/ssh_host_|^/usr/local/etc/ssh/ssh_host_|/\.ssh/|^/etc/ssl/private/ssl-cert-snakeoil|^/etc/(iked|isakmpd)/private/|^/etc/(ipsec\.d|swanctl)/|^/etc/letsencrypt/|/tests?/|^/var/lib/(dpkg|rpm)/`)
 )
 
 func visitPrivateKeys(s *scan, f *file) {
