@@ -91,7 +91,8 @@ func (c *mvCmd) moveIn(ctx context.Context, e *editor, job *copying, text string
 		}
 	}
 	at := into
-	if isDir {
+	if respelled := src.vol != nil && from.vol == into.vol && into.attr != nil && into.attr.Ino == from.attr.Ino &&
+		into.dir.Ino == from.dir.Ino && into.name != from.name; isDir && !respelled {
 		var err error
 		if at, err = e.in(ctx, into, src.name); err != nil {
 			return err
@@ -144,7 +145,7 @@ func (c *mvCmd) rename(ctx context.Context, e *editor, from, at target) error {
 	case at.slash() && !from.attr.Mode.IsDir():
 		return at.error(syscall.ENOTDIR)
 	}
-	if at.attr != nil && at.attr.Ino == from.attr.Ino && from.real != at.real && !from.attr.Mode.IsDir() {
+	if at.attr != nil && at.attr.Ino == from.attr.Ino && from.real != at.real && from.attr.Nlink > 1 && !from.attr.Mode.IsDir() {
 		return e.removeOne(ctx, from) // two names of one file: rename(2) would leave both
 	}
 	if err := at.fs.Rename(ctx, from.dir.Ino, from.name, at.dir.Ino, at.name, 0); err != nil {

@@ -12,8 +12,9 @@
 //
 //   - An inode number is the position of the file's directory entry on the
 //     volume in units of 32 bytes: it needs no table, and does not change while
-//     the file keeps its entry. The root directory is inode 1 (there is no
-//     entry in the boot sector).
+//     the file keeps its entry. A [Writer] remembers those of entries that it
+//     moved. The root directory is inode 1 (there is no entry in the boot
+//     sector).
 //   - Everything belongs to 0:0; files are 0644, or 0444 with the read-only
 //     attribute; directories are 0755. The attributes are also in Attr.Flags.
 //   - Times are local times of an unknown place; they are taken as UTC, as
@@ -32,6 +33,9 @@
 // The width of the table follows Linux where it departs from the letter of
 // Microsoft's specification, which counts clusters: see [geometry].
 // Volumes without a BIOS parameter block (floppies of DOS 1) are not read.
+//
+// What a [Writer] relies on, what it keeps, and what FAT cannot hold is in
+// FORMAT.md.
 package fat
 
 import (
