@@ -19,6 +19,7 @@ import (
 
 	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/fat"
+	"github.com/resflash/resflash/image/fat/fsck"
 	"github.com/resflash/resflash/image/vfs"
 	"github.com/resflash/resflash/integration/testtool"
 )
@@ -159,6 +160,7 @@ func (e *fatEdit) judge() {
 	assert.Contains(e, testtool.Run(e.T, "mlabel", "-i", img, "-s", "::"), "A LABEL")
 	assert.Equal(e, mtoolsNames(e.want), e.byMtools(img), "the tree as mtools see it")
 
+	require.NoError(e, fsck.Check(e.ctx, blockio.NewMemory(volume), func(f vfs.Finding) { assert.Fail(e, f.String()) }))
 	fsys, err := fat.Open(e.ctx, blockio.NewMemory(volume))
 	require.NoError(e, err)
 	assert.Equal(e, e.want, treeContents(e.T, vfs.NewTree(fsys)), "the tree as the driver sees it")

@@ -2,6 +2,7 @@ package fat_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/fat"
+	"github.com/resflash/resflash/image/fat/fsck"
 	"github.com/resflash/resflash/image/vfs"
 	"github.com/resflash/resflash/image/vfs/vfstest/limits"
 	"github.com/resflash/resflash/image/vfs/vfstest/memfs"
@@ -61,8 +63,13 @@ func fsckFAT(img string) error {
 	return nil
 }
 
-// fsckDevice has it look at a device.
+// fsckDevice has it, and our own checker, look at a device.
 func fsckDevice(t testing.TB, dev *blockio.Memory) error {
+	var all []error
+	err := fsck.Check(ctx, dev, func(f vfs.Finding) { all = append(all, errors.New(f.String())) })
+	if err = errors.Join(append(all, err)...); err != nil {
+		return err
+	}
 	img := filepath.Join(t.TempDir(), "check.img")
 	defer os.Remove(img)
 	if err := os.WriteFile(img, imageBytes(t, dev), 0o600); err != nil {
