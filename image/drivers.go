@@ -6,6 +6,7 @@ import (
 	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/erofs"
 	"github.com/resflash/resflash/image/ext4"
+	e2fsck "github.com/resflash/resflash/image/ext4/fsck"
 	"github.com/resflash/resflash/image/fat"
 	fatck "github.com/resflash/resflash/image/fat/fsck"
 	"github.com/resflash/resflash/image/ffs"
@@ -26,7 +27,7 @@ var drivers = []*vfs.Driver{
 	withChecker(ffs.Driver, ffsck.Check, ffsck.Repair),
 	&squashfs.Driver,
 	&erofs.Driver,
-	&ext4.Driver,
+	withChecker(ext4.Driver, e2fsck.Check, e2fsck.Repair),
 	&iso9660.Driver,
 	withChecker(fat.Driver, fatck.Check, fatck.Repair),
 }

@@ -11,6 +11,17 @@ import (
 	"github.com/resflash/resflash/image/vfs"
 )
 
+// Marks say which files a damage has touched.
+type Marks struct {
+	Touched map[uint32]bool // inodes whose own contents or attributes were damaged
+	Renamed map[uint32]bool // inodes of which a name was, or may have been
+	// Shared says that a directory may now show blocks of another, and so give
+	// its files more names.
+	Shared bool
+}
+
+func newMarks() Marks { return Marks{Touched: map[uint32]bool{}, Renamed: map[uint32]bool{}} }
+
 // A File is what a reader sees of a file, but for its names.
 type File struct {
 	Attr    string // attributes other than the link count
@@ -29,9 +40,14 @@ func (f *FFS) Snapshot() (Files, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := Files{}
+	return snapshot(ctx, fsys, f.Inodes)
+}
+
+// snapshot reads the files whose inodes each names.
+func snapshot(ctx context.Context, fsys vfs.FS, each func(func(n uint32))) (files Files, err error) {
+	files = Files{}
 	buf := make([]byte, 1<<18)
-	f.Inodes(func(n uint32) {
+	each(func(n uint32) {
 		if err != nil {
 			return
 		}
@@ -91,7 +107,7 @@ const rootIno = 2
 
 // Compare returns how the files that the damage did not touch are not what they
 // were before.
-func (f *FFS) Compare(before, after Files) (problems []string) {
+func (f *Marks) Compare(before, after Files) (problems []string) {
 	for n, was := range before {
 		if f.Touched[n] {
 			continue

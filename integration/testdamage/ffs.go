@@ -13,12 +13,8 @@ var le = binary.LittleEndian
 
 // FFS is a file system of OpenBSD in memory: FFS1 or FFS2, little-endian.
 type FFS struct {
-	Data    []byte
-	Touched map[uint32]bool // inodes whose own contents or attributes were damaged
-	Renamed map[uint32]bool // inodes of which a name was, or may have been
-	// Shared says that a directory may now show blocks of another, and so give
-	// its files more names.
-	Shared bool
+	Data []byte
+	Marks
 
 	rng        *rand.Rand
 	v2         bool
@@ -37,7 +33,7 @@ type FFS struct {
 // Open finds its way in a healthy file system. What happens follows from seed.
 func Open(data []byte, seed uint64) (*FFS, error) {
 	f := &FFS{
-		Data: data, Touched: map[uint32]bool{}, Renamed: map[uint32]bool{},
+		Data: data, Marks: newMarks(),
 		rng: rand.New(rand.NewPCG(seed, 0xff5)), super: 65536, isize: 256, psz: 8, v2: true,
 	}
 	if le.Uint32(data[65536+1372:]) != 0x19540119 {

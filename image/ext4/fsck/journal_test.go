@@ -1,0 +1,85 @@
+package fsck
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/resflash/resflash/image/blockio"
+	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/integration/testext"
+	"github.com/resflash/resflash/integration/testtool"
+)
+
+// repairBytes repairs and commits.
+func repairBytes(t testing.TB, data []byte, mode vfs.RepairMode) (list []vfs.Finding) {
+	t.Helper()
+	tx := blockio.NewSession(blockio.NewMemory(data), blockio.SessionOptions{Atomic: true})
+	require.NoError(t, Repair(ctx, tx, mode, func(f vfs.Finding) { list = append(list, f) }), "%s", tell(list))
+	require.NoError(t, tx.Commit(ctx))
+	return list
+}
+
+// pullPlug has the kernel work on an image, and returns the image as it is
+// before it is unmounted: with a journal to be replayed, and files that are open
+// but have been removed.
+func pullPlug(t *testing.T, m testext.Mix) []byte {
+	t.Helper()
+	name := m.Make(t, "")
+	var data []byte
+	testext.WithKernel(t, name, func(dir string) {
+		testext.Fill(t, dir, 300)
+		unix.Sync()
+		for i := range 100 {
+			require.NoError(t, os.Remove(filepath.Join(dir, fmt.Sprintf("many/file-%04d-with-a-name-that-takes-room", i*3))))
+		}
+		for _, n := range []string{"size-300000", "size-70000"} {
+			f, err := os.Open(filepath.Join(dir, n))
+			require.NoError(t, err)
+			defer f.Close()
+			require.NoError(t, os.Remove(filepath.Join(dir, n)))
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "last"), make([]byte, 100_000), 0o644))
+		f, err := os.Open(dir)
+		require.NoError(t, err)
+		defer f.Close()
+		require.NoError(t, unix.Syncfs(int(f.Fd())))
+		data, err = os.ReadFile(name)
+		require.NoError(t, err)
+	})
+	return data
+}
+
+// What a power cut leaves is mended like e2fsck -p does, without a decision: the
+// journal is replayed, and what was open is deleted.
+func TestPowerCut(t *testing.T) {
+	testtool.Need(t, "e2fsck")
+	for _, m := range testext.Mixes() {
+		switch m.Name {
+		case "default", "1k", "ext3", "no-csum", "orphan-file", "bigalloc", "csum-seed":
+		default:
+			continue
+		}
+		t.Run(m.Name, func(t *testing.T) {
+			data := pullPlug(t, m)
+			seen := check(t, data)
+			require.NotEmpty(t, seen)
+			for _, f := range seen {
+				assert.True(t, f.Preen, "%s %v", f.Code, f)
+				assert.Contains(t, []string{codeJournalReplay, codeOrphan, codeNotClean}, f.Code, "%v", f)
+			}
+			for _, f := range repairBytes(t, data, vfs.RepairPreen) {
+				assert.True(t, f.Fixed, "%s %v", f.Code, f)
+			}
+			assert.Empty(t, tell(check(t, data)))
+			name := filepath.Join(t.TempDir(), "repaired")
+			require.NoError(t, os.WriteFile(name, data, 0o600))
+			testtool.Run(t, "e2fsck", "-fn", name)
+		})
+	}
+}
