@@ -12,7 +12,7 @@ import (
 type checkCmd struct {
 	Repair bool     `help:"Mend what has one right answer and loses nothing; with --yes everything."`
 	Yes    bool     `short:"y" help:"With --repair: mend everything, even where that loses data."`
-	Type   string   `short:"t" placeholder:"TYPE" help:"What a volume should hold that nothing is recognised in: ffs looks for a backup superblock."`
+	Type   string   `short:"t" placeholder:"TYPE" help:"What a volume should hold that nothing is recognised in: ffs and ext4 look for a backup superblock."`
 	DryRun bool     `help:"With --repair: change nothing, only say what would be mended."`
 	Output string   `short:"o" placeholder:"NEW.img" help:"With --repair: leave the image as it is; the result is NEW.img."`
 	JSON   bool     `name:"json" help:"Print a JSON document."`
@@ -230,7 +230,7 @@ func (c *checkCmd) advice(r *checkJSON) string {
 	case r.Volume == "":
 		return ""
 	case r.Status == statusUnchecked && errors.Is(r.err, image.ErrUnknown) && c.Type == "":
-		return "if it was FFS, its superblock may be lost: resflash check --type ffs " + r.at
+		return "if it was FFS, its superblock may be lost: resflash check --type ffs " + r.at + "; or --type ext4"
 	case r.Status == statusUnchecked:
 		return ""
 	case !c.Repair:

@@ -71,7 +71,7 @@ func TestRepairOfALostSuperblock(t *testing.T) {
 	wipe(t, "new.fs", 65536)
 	_, stderr, code := resflash("check", "new.fs")
 	assert.Equal(t, exitNotImage, code)
-	assert.Contains(t, stderr, "hint: if it was FFS, its superblock may be lost: resflash check --type ffs new.fs\n")
+	assert.Contains(t, stderr, "hint: if it was FFS, its superblock may be lost: resflash check --type ffs new.fs; or --type ext4\n")
 	_, _, code = resflash("check", "--type", "ffs", "new.fs")
 	assert.Equal(t, exitDamaged, code)
 	stdout, stderr, code := resflash("check", "--repair", "--yes", "--type", "ffs", "new.fs")
@@ -153,4 +153,54 @@ func setAll(t *testing.T, name string, data []byte, off int64) {
 	torn := bytes.Clone(data)
 	torn[off] = 3
 	require.NoError(t, os.WriteFile(name, torn, 0o600))
+}
+
+// ext4 is checked and repaired like FFS, and e2fsck agrees.
+func TestRepairOfExt4(t *testing.T) {
+	here(t)
+	testtool.Need(t, "mke2fs", "debugfs", "e2fsck")
+	require.NoError(t, os.WriteFile("ext4.img", nil, 0o600))
+	require.NoError(t, os.Truncate("ext4.img", 16<<20))
+	require.NoError(t, os.MkdirAll("tree/dir", 0o755))
+	require.NoError(t, os.WriteFile("tree/dir/file", []byte("precious\n"), 0o644))
+	testtool.Run(t, "mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024", "-d", "tree", "ext4.img")
+	assert.Equal(t, "ext4.img: ext4: clean\n", works(t, "check", "ext4.img"))
+
+	// A count that is wrong is mended without a question.
+	testtool.Run(t, "debugfs", "-w", "-R", "set_inode_field /dir links_count 9", "ext4.img")
+	_, stderr, code := resflash("check", "ext4.img")
+	assert.Equal(t, exitDamaged, code)
+	assert.Contains(t, stderr, "hint: resflash check --repair ext4.img\n")
+	var list []*checkJSON
+	decode(t, works(t, "check", "--repair", "--json", "ext4.img"), &list)
+	require.Len(t, list, 1)
+	assert.Equal(t, statusRepaired, list[0].Status)
+	require.Len(t, list[0].Findings, 1)
+	assert.Equal(t, "link-count", list[0].Findings[0].Code)
+	assert.Equal(t, "/dir", list[0].Findings[0].Path)
+	testtool.Run(t, "e2fsck", "-fn", "ext4.img")
+
+	// A file that has lost its name is found again, if that is wanted.
+	testtool.Run(t, "debugfs", "-w", "-R", "unlink /dir/file", "ext4.img")
+	_, stderr, code = resflash("check", "--repair", "ext4.img")
+	assert.Equal(t, exitDamaged, code)
+	assert.Contains(t, stderr, "hint: resflash check --repair --yes ext4.img; --dry-run shows what that would lose\n")
+	damaged := digest(t, "ext4.img")
+	stdout, _, code := resflash("check", "--repair", "--yes", "--dry-run", "ext4.img")
+	assert.Equal(t, exitDamaged, code)
+	assert.Contains(t, stdout, "lost+found")
+	assert.True(t, damaged == digest(t, "ext4.img"))
+	works(t, "check", "--repair", "--yes", "ext4.img")
+	testtool.Run(t, "e2fsck", "-fn", "ext4.img")
+	found := strings.Fields(works(t, "ls", "ext4.img:/lost+found"))
+	require.Len(t, found, 1)
+	assert.Equal(t, "precious\n", works(t, "cat", "ext4.img:/lost+found/"+found[0]))
+
+	// So is a superblock, by its copy.
+	wipe(t, "ext4.img", 0)
+	_, _, code = resflash("check", "ext4.img")
+	assert.Equal(t, exitNotImage, code)
+	works(t, "check", "--repair", "--yes", "--type", "ext4", "ext4.img")
+	testtool.Run(t, "e2fsck", "-fn", "ext4.img")
+	assert.Equal(t, "ext4.img: ext4: clean\n", works(t, "check", "ext4.img"))
 }
