@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/resflash/resflash/image"
+	"github.com/resflash/resflash/image/vfs"
 	"github.com/resflash/resflash/integration/kernelvm"
 	"github.com/resflash/resflash/integration/manifest"
 	"github.com/resflash/resflash/integration/testtool"
@@ -79,4 +82,43 @@ func TestDebian(t *testing.T) {
 		require.NotNil(t, v.OS)
 		require.Equal(t, "debian", v.OS.ID)
 	})
+}
+
+// TestDebianBoots copies a whole operating system into an ext4 of ours, changes
+// it two thousand times, and has it boot to a login prompt.
+func TestDebianBoots(t *testing.T) {
+	heavy(t)
+	kernel := kernelvm.Need(t)
+	root := debianRoot(t)
+	img := filepath.Join(t.TempDir(), "debian.img")
+	resflash(t, "mkfs", "--type", "ext4", "--label", "debian", "--size", "1G", "--from", root, "--keep-owner", img)
+	e2fsck(t, img, nil)
+
+	d, err := image.Edit(t.Context(), img, image.EditOptions{})
+	require.NoError(t, err)
+	defer d.Close()
+	v, err := d.Partitions()[0].Edit(t.Context())
+	require.NoError(t, err)
+	us := byUs{t.Context(), v.Tree, v.FS.(vfs.WritableFS)}
+	s := &scribbler{rnd: rand.New(rand.NewPCG(8, 8)), dirs: []string{"srv", "opt", "usr/share", "usr/lib", "etc", "var/lib"}}
+	for i := range 2000 {
+		require.NoError(t, s.step(us))
+		if i%300 == 299 {
+			require.NoError(t, us.fs.Sync(t.Context()))
+		}
+	}
+	require.NoError(t, us.Create("etc/issue", []byte("edited by resflash\n")))
+	require.NoError(t, d.Commit(t.Context()))
+	require.NoError(t, d.Close())
+	e2fsck(t, img, nil)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	// Before the prompt, the system looks whether its own packages are whole.
+	said, err := kernel.Boot(ctx, kernelvm.Disk{Path: img, FS: "ext4"}, "login: ", "/bin/sh", "-c",
+		"cd / && md5sum --quiet -c var/lib/dpkg/info/coreutils.md5sums var/lib/dpkg/info/bash.md5sums && echo packages are whole; "+
+			"exec agetty -L ttyS0 115200 vt100")
+	require.NoError(t, err)
+	require.Contains(t, said, "packages are whole")
+	require.Contains(t, said, "edited by resflash")
 }

@@ -82,10 +82,7 @@ func (k *Kernel) boot(ctx context.Context, disks []Disk) (_ []Result, err error)
 	}
 	console := filepath.Join(dir, "console")
 
-	args := []string{"-machine", "pc", "-m", "1024", "-nodefaults", "-no-reboot", "-display", "none",
-		"-serial", "file:" + console, "-kernel", k.Image, "-initrd", filepath.Join(dir, "initramfs"),
-		"-append", "console=ttyS0 loglevel=4 panic=-1 mitigations=off no_timer_check"}
-	args = append(args, k.accel...)
+	args := k.machine(dir, console)
 	add := func(i int, opts string) {
 		args = append(args, "-drive", fmt.Sprintf("if=none,id=disk%d,%s", i, opts),
 			"-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d,serial=%s", i, plan.Serial(i)))
@@ -125,6 +122,66 @@ func (k *Kernel) boot(ctx context.Context, disks []Disk) (_ []Result, err error)
 		}
 	}
 	return out, nil
+}
+
+// machine are the arguments of QEMU, without disks.
+func (k *Kernel) machine(dir, console string) []string {
+	args := []string{"-machine", "pc", "-m", "1024", "-nodefaults", "-no-reboot", "-display", "none",
+		"-serial", "file:" + console, "-kernel", k.Image, "-initrd", filepath.Join(dir, "initramfs"),
+		"-append", "console=ttyS0 loglevel=4 panic=-1 mitigations=off no_timer_check"}
+	return append(args, k.accel...)
+}
+
+// Boot makes disk the root file system of the machine and runs a program there
+// as process 1, until the console has shown the text until, and returns all that
+// it has shown. The disk is not changed: what is written to it is thrown away.
+func (k *Kernel) Boot(ctx context.Context, disk Disk, until string, run ...string) (said string, err error) {
+	dir, err := os.MkdirTemp("", "kernelvm")
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	p := plan.Plan{Mounts: []plan.Mount{{FS: disk.FS, Options: disk.Options}}, Run: run}
+	if err := k.writeInitramfs(filepath.Join(dir, "initramfs"), p); err != nil {
+		return "", fmt.Errorf("initramfs: %w", err)
+	}
+	console := filepath.Join(dir, "console")
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", append(k.machine(dir, console),
+		"-drive", "if=none,id=disk0,driver=raw,snapshot=on,file.driver=file,file.locking=off,file.filename="+strings.ReplaceAll(disk.Path, ",", ",,"),
+		"-device", "virtio-blk-pci,drive=disk0,serial="+plan.Serial(0))...)
+	cmd.WaitDelay = 10 * time.Second
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
+	var errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &errs, &errs
+	if err := cmd.Start(); err != nil {
+		return "", err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		var end error
+		over := false
+		select {
+		case end = <-ended:
+			over = true
+		case <-tick.C:
+		}
+		log, _ := os.ReadFile(console)
+		switch {
+		case bytes.Contains(log, []byte(until)):
+			if !over {
+				stop()
+				<-ended
+			}
+			return string(log), nil
+		case over:
+			return string(log), fmt.Errorf("the virtual machine ended before it said %q: %w %s\n%s", until, errors.Join(end, ctx.Err()), errs.Bytes(), tail(log, 4000))
+		}
+	}
 }
 
 func readAnswer(name string) ([]plan.Result, error) {

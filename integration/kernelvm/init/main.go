@@ -53,6 +53,9 @@ func run() error {
 	if err := gob.NewDecoder(f).Decode(&p); err != nil {
 		return fmt.Errorf("plan: %w", err)
 	}
+	if len(p.Run) > 0 {
+		return become(p)
+	}
 	disks, err := findDisks(len(p.Mounts) + 1)
 	if err != nil {
 		return err
@@ -67,6 +70,28 @@ func run() error {
 		}
 	}
 	return answer(disks[len(p.Mounts)], results)
+}
+
+// become makes the only disk the root, and process 1 the program that is to run
+// there.
+func become(p plan.Plan) error {
+	disks, err := findDisks(1)
+	if err != nil {
+		return err
+	}
+	const root = "/mnt"
+	if err := unix.Mount(disks[0], root, p.Mounts[0].FS, 0, p.Mounts[0].Options); err != nil {
+		return fmt.Errorf("mount the root: %w%s", err, kernelSaid(filepath.Base(disks[0])))
+	}
+	for _, dir := range []string{"/dev", "/sys", "/proc"} {
+		if err := unix.Mount(dir, root+dir, "", unix.MS_MOVE, ""); err != nil {
+			return fmt.Errorf("move %s: %w", dir, err)
+		}
+	}
+	if err := errors.Join(unix.Chdir(root), unix.Mount(".", "/", "", unix.MS_MOVE, ""), unix.Chroot("."), unix.Chdir("/")); err != nil {
+		return fmt.Errorf("change the root: %w", err)
+	}
+	return fmt.Errorf("%s: %w", p.Run[0], unix.Exec(p.Run[0], p.Run, []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "TERM=vt100", "HOME=/root"}))
 }
 
 // loadModules loads /modules/*.ko; their names are in the right order.

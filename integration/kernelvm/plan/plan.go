@@ -15,6 +15,9 @@ const Name = "plan"
 // the last one, len(Mounts), receives the answer.
 type Plan struct {
 	Mounts []Mount
+	// Run, if not empty, is a program to become, with its arguments, in the only
+	// disk, as its root. Then there is no answer, and no disk for it.
+	Run []string
 }
 
 // A Mount is one disk.
