@@ -187,21 +187,29 @@ func (o *op) newData(p []byte, start uint64, skip int64) error {
 	o.forget(start, uint64((skip+int64(len(p))+bs-1)/bs))
 	at := int64(start) * bs
 	for len(p) > 0 {
-		var n int
-		var err error
-		if skip == 0 && int64(len(p)) >= bs {
-			n = len(p) &^ int(bs-1)
-			err = o.data(p[:n], at)
-			at += int64(n)
-		} else {
-			clear(o.w.scratch)
-			n = copy(o.w.scratch[skip:], p)
-			err = o.data(o.w.scratch, at)
-			at += bs
+		size := (skip + int64(len(p)) + bs - 1) &^ (bs - 1)
+		if size != int64(len(p)) && size <= int64(len(o.w.scratch)) {
+			// All of it in one piece, which small files are.
+			all := o.w.scratch[:size]
+			clear(all[:skip])
+			n := copy(all[skip:], p)
+			clear(all[skip+int64(n):])
+			return o.data(all, at)
 		}
-		if err != nil {
+		// Whole blocks as they are; only the first and the last are padded.
+		n := len(p) &^ int(bs-1)
+		if skip > 0 {
+			n = int(bs - skip)
+			all := o.w.scratch[:bs]
+			clear(all[:skip])
+			copy(all[skip:], p[:n])
+			if err := o.data(all, at); err != nil {
+				return err
+			}
+		} else if err := o.data(p[:n], at); err != nil {
 			return err
 		}
+		at += (skip + int64(n)) &^ (bs - 1)
 		p, skip = p[n:], 0
 	}
 	return nil

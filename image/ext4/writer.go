@@ -11,6 +11,10 @@ import (
 	"github.com/resflash/resflash/image/vfs"
 )
 
+// scratchSize is up to which size contents that do not fill their blocks are put
+// together first, to be written in one piece.
+const scratchSize = 64 << 10
+
 // A Writer is a file system that is open for changing.
 //
 // Metadata (inodes, directories, extent nodes, bitmaps) is changed in place in
@@ -49,8 +53,8 @@ type Writer struct {
 	rnd        *rand.Rand
 	op         op // the one that runs
 	zeros      []byte
-	scratch    []byte
-	flushed    int // operations since the cache was last looked at
+	scratch    []byte // contents on their way, padded to blocks
+	flushed    int    // operations since the cache was last looked at
 }
 
 var (
@@ -118,7 +122,7 @@ func newWriter(fs *FS, tx blockio.Transaction) (*Writer, error) {
 		groups:  make([]*group, fs.groups),
 		now:     time.Now,
 		zeros:   make([]byte, fs.blockSize),
-		scratch: make([]byte, fs.blockSize),
+		scratch: make([]byte, max(fs.blockSize, scratchSize)),
 	}
 	w.SetSeed(rand.Uint64())
 	if err := w.readGroups(); err != nil {
