@@ -264,31 +264,3 @@ func (o *op) growTree(in *inode, path extentPath) error {
 	in.dirty = true
 	return nil
 }
-
-// shrinkTree takes levels away that are not needed any more: as long as the root
-// leads to one node only, and what that holds has room in the root.
-func (o *op) shrinkTree(in *inode) error {
-	for {
-		h := ondisk.DecodeExtentHeader(in.Block[:])
-		if h.Depth == 0 || h.Entries != 1 {
-			return nil
-		}
-		path, err := o.extentPath(in, 0)
-		if err != nil {
-			return err
-		}
-		n := &path[1]
-		if n.Entries > extentMaxRoot {
-			return nil
-		}
-		root := &path[0]
-		copy(in.Block[ondisk.ExtentHeaderSize:], entries(n.b, 0, int(n.Entries)))
-		clear(entries(in.Block[:], int(n.Entries), extentMaxRoot))
-		root.Depth, root.Entries = n.Depth, n.Entries
-		o.sealNode(in, root, in.Block[:])
-		in.dirty = true
-		if err := o.freeMeta(in, n.addr); err != nil {
-			return err
-		}
-	}
-}

@@ -171,6 +171,7 @@ func (o *op) removeExtents(in *inode, from, to uint64, meta bool) error {
 		}
 		o.entries = put
 		next := leaf.hi
+		shrunk := j-i > len(put)/ondisk.ExtentEntrySize
 		if i < j {
 			if leaf.full(len(put)/ondisk.ExtentEntrySize - (j - i)) { // a hole in the middle of an extent
 				copied := append([]byte(nil), put...)
@@ -178,13 +179,16 @@ func (o *op) removeExtents(in *inode, from, to uint64, meta bool) error {
 			} else {
 				err = o.splice(in, path, len(path)-1, i, j, put)
 			}
+			if err == nil && shrunk {
+				err = o.mergeNodes(in, at)
+			}
 			if err != nil {
 				return err
 			}
 		}
 		at = next
 	}
-	return o.shrinkTree(in)
+	return nil
 }
 
 // An extentFreer releases the blocks of extents that are taken out of a file, in
