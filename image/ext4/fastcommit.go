@@ -97,7 +97,8 @@ type fastCommits struct {
 // overlap and are in order.
 type fastRange struct {
 	first, end uint64 // blocks of the file
-	start      uint64 // block on the device; 0 reads as zeros
+	start      uint64 // block on the device; 0: a hole
+	unwritten  bool   // reads as zeros all the same
 }
 
 // dirEdits are the names that changed in one directory.
@@ -133,7 +134,7 @@ func (f *fastCommits) run(ino uint32, lblk uint64) (r run, next uint64, ok bool)
 		return run{}, x.first, false
 	}
 	r = run{n: x.end - lblk}
-	if x.start != 0 {
+	if x.start != 0 && !x.unwritten {
 		r.start = x.start + lblk - x.first
 	}
 	return r, 0, true
@@ -242,9 +243,7 @@ func (fs *FS) fastRange(r ondisk.FCRecord) error {
 		if !fs.validBlocks(x.Start, uint64(n)) {
 			return in.corrupt("fast commit of %d blocks at device block %d, outside the file system", n, x.Start)
 		}
-		if !x.Unwritten {
-			add.start = x.Start
-		}
+		add.start, add.unwritten = x.Start, x.Unwritten
 	}
 	ranges := insertRange(fs.fast.ranges[ino], add)
 	if len(ranges) > maxFastRanges {

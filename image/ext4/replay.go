@@ -10,13 +10,14 @@ import (
 	"github.com/resflash/resflash/image/vfs"
 )
 
-// replay puts what the journal of fs holds where it belongs, and marks the
-// journal as empty, as part of the transaction. It returns the file system as it
-// is then, and the fast commits that are still to be made.
+// replay puts what the journal of fs holds where it belongs, as part of the
+// transaction. It returns the file system as it is then, and what else the
+// journal has to say: fast commits, which are still to be made. After that it is
+// to be marked as empty.
 //
 // A journal that cannot be replayed to its end is for e2fsck, which may have to
 // mend what is missing then.
-func replay(ctx context.Context, fs *FS, tx blockio.Transaction) (*FS, *fastRecords, error) {
+func replay(ctx context.Context, fs *FS, tx blockio.Transaction) (*FS, *recovery, error) {
 	re, err := fs.readJournal(ctx)
 	if isCorrupt(err) || isNotSupported(err) {
 		return nil, nil, &vfs.DirtyError{Why: fmt.Sprintf("its journal cannot be replayed: %v", err)}
@@ -48,18 +49,11 @@ func replay(ctx context.Context, fs *FS, tx blockio.Transaction) (*FS, *fastReco
 			return nil, nil, err
 		}
 	}
-	if err := re.journal.markEmpty(tx); err != nil {
-		return nil, nil, err
-	}
 	after, err := load(tx)
 	if err != nil {
-		return nil, nil, fmt.Errorf("after replaying the journal: %w", err)
+		err = fmt.Errorf("after replaying the journal: %w", err)
 	}
-	after.sb.FeatureIncompat &^= ondisk.IncompatRecover
-	b := make([]byte, ondisk.SuperSize)
-	ondisk.EncodeSuperblock(b, after.sb)
-	_, err = tx.WriteAt(b, ondisk.SuperOff)
-	return after, re.fast, err
+	return after, re, err
 }
 
 // apply writes the copies of blocks where they belong.
@@ -98,9 +92,4 @@ func (j *journal) markEmpty(tx blockio.Transaction) error {
 	ondisk.EncodeJournalSuperblock(j.buf, &js)
 	_, err := tx.WriteAt(j.buf, j.off)
 	return err
-}
-
-// replayFast makes the changes of fast commits.
-func (w *Writer) replayFast(ctx context.Context, fast *fastRecords) error {
-	return &vfs.DirtyError{Why: fmt.Sprintf("its journal has %d fast commits", fast.commits)}
 }

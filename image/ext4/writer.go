@@ -82,9 +82,9 @@ func openWriter(ctx context.Context, dev blockio.Transaction) (*Writer, error) {
 	if err := fs.refuse(); err != nil {
 		return nil, err
 	}
-	var fast *fastRecords
+	var re *recovery
 	if fs.sb.FeatureIncompat&ondisk.IncompatRecover != 0 {
-		if fs, fast, err = replay(ctx, fs, dev); err != nil {
+		if fs, re, err = replay(ctx, fs, dev); err != nil {
 			return nil, err
 		}
 	}
@@ -100,17 +100,35 @@ func openWriter(ctx context.Context, dev blockio.Transaction) (*Writer, error) {
 		return nil, err
 	}
 	w.leave = dev.Join(w)
-	if fast != nil {
-		err = w.replayFast(ctx, fast)
-	}
-	if err == nil && fs.hasOrphans() {
-		err = w.cleanOrphans(ctx)
-	}
-	if err != nil {
+	if err := w.recover(ctx, re); err != nil {
 		w.leave()
 		return nil, err
 	}
 	return w, nil
+}
+
+// recover does what is left to do on a file system that was not unmounted. re is
+// what its journal says, or nil.
+func (w *Writer) recover(ctx context.Context, re *recovery) error {
+	if re != nil && re.fast != nil {
+		if err := w.replayFast(ctx, re.fast); err != nil {
+			return err
+		}
+	}
+	if w.hasOrphans() {
+		if err := w.cleanOrphans(ctx); err != nil {
+			return err
+		}
+	}
+	if re == nil {
+		return nil
+	}
+	// Only now, so that whatever fails before can be done again.
+	if err := re.journal.markEmpty(w.tx); err != nil {
+		return err
+	}
+	w.setSuper(func(sb *ondisk.Superblock) { sb.FeatureIncompat &^= ondisk.IncompatRecover })
+	return nil
 }
 
 // newWriter prepares to change the file system of fs.
