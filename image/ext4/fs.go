@@ -1,4 +1,4 @@
-// Package ext4 reads ext2, ext3 and ext4 file systems.
+// Package ext4 reads, changes and makes ext2, ext3 and ext4 file systems.
 //
 // Its nouns are those of the format. The superblock (super.go) gives the
 // geometry, a group descriptor (group.go) says where a group's inodes lie, an
@@ -13,16 +13,25 @@
 // It is shown as the system would see it after mounting: the journal is read
 // (journal.go) and its blocks are laid over the device in memory (overlay.go),
 // as are the logical records of fast commits (fastcommit.go). Nothing is
-// written.
+// written by reading.
 //
 // All checksums that the format has on metadata are verified when the metadata
 // is read; a mismatch is a *vfs.CorruptError for that structure.
 //
-// What is not here: writing; the contents and names of encrypted files (each
-// is refused singly); case-insensitive lookup (directories with the casefold
-// flag are read, and names in them match exactly); compressed files and
-// Lustre's directories (refused at open); checks of quota and of the Merkle
-// trees of fs-verity (such files read as any other).
+// A [Writer] (writer.go) changes a file system, as part of a transaction, in
+// operations that can be undone (undo.go). What is not to be written to it
+// refuses (refuse.go); what the system left unfinished it finishes first
+// (replay.go, fastreplay.go, cleanorphans.go). It allocates inodes (ialloc.go)
+// and blocks (balloc.go) from the bitmaps of groups (wgroup.go), and changes
+// trees of extents (extentwrite.go) and pointers (indirectwrite.go). FORMAT.md
+// says what it relies on and what it keeps. Format (mkfs.go) makes file systems:
+// see MKFS.md.
+//
+// What is not here: the contents and names of encrypted files (each is refused
+// singly); case-insensitive lookup (directories with the casefold flag are
+// read, and names in them match exactly, but are not changed); compressed files
+// and Lustre's directories (refused at open); checks of quota and of the Merkle
+// trees of fs-verity (such files read as any other, and are not written to).
 package ext4
 
 import (
@@ -49,7 +58,7 @@ var (
 const metadataCache = 16 << 20
 
 // FS is an open file system. Its methods are safe for concurrent use: nothing
-// in it changes after Open but caches.
+// in it changes after Open but caches, unless it is part of a [Writer].
 type FS struct {
 	dev   blockio.Device // with the journal's blocks laid over it, if there are any
 	over  *overlay       // the same, or nil
