@@ -34,6 +34,10 @@ func (o *op) allocBlocks(goal uint64, want int64) (start uint64, n int64, err er
 	return start, n << shift, err
 }
 
+// searchGroups is in how many groups a run that is long enough is looked for,
+// before a shorter one is taken.
+const searchGroups = 16
+
 // allocNear is allocBlocks for clusters, without regard to what is reserved.
 func (o *op) allocNear(goal uint64, want int64) (start uint64, n int64, err error) {
 	f := o.f
@@ -41,33 +45,45 @@ func (o *op) allocNear(goal uint64, want int64) (start uint64, n int64, err erro
 		goal = f.firstBlock
 	}
 	first := (goal - f.firstBlock) / f.blocksPerGroup
-	// Groups that have enough together come before those that are merely near.
-	for _, enough := range [...]bool{true, false} {
+	try := func(g uint64, least int64) (bool, error) {
+		gr, err := o.blockMap(g)
+		if err != nil {
+			return false, err
+		}
+		at := gr.rotor
+		if g == first && goal > gr.start {
+			at = int64((goal - gr.start) >> f.clusterShift)
+		}
+		start, n, err = o.allocIn(gr, at, want, least)
+		return n > 0, err
+	}
+	if o.w.live[first].FreeBlocks > 0 {
+		if ok, err := try(first, want); ok || err != nil {
+			return start, n, err
+		}
+	}
+	searched := 0
+	err = o.eachGroup(first, func(g uint64) (bool, error) {
+		if int64(o.w.live[g].FreeBlocks) < want || g == first || searched == searchGroups {
+			return false, nil
+		}
+		searched++
+		return try(g, want)
+	})
+	if err == syscall.ENOSPC {
 		err = o.eachGroup(first, func(g uint64) (bool, error) {
-			if free := int64(o.w.live[g].FreeBlocks); free == 0 || enough && free < want {
+			if o.w.live[g].FreeBlocks == 0 {
 				return false, nil
 			}
-			gr, err := o.blockMap(g)
-			if err != nil {
-				return false, err
-			}
-			at := gr.rotor
-			if g == first && goal > gr.start {
-				at = int64((goal - gr.start) >> f.clusterShift)
-			}
-			start, n, err = o.allocIn(gr, at, want, enough)
-			return n > 0, err
+			return try(g, 1)
 		})
-		if err != syscall.ENOSPC || want == 1 {
-			break
-		}
 	}
 	return start, n, err
 }
 
-// allocIn allocates up to want adjacent clusters in a group, at cluster at or
-// behind it; with enough, not less than want, unless they are at the goal.
-func (o *op) allocIn(gr *group, at, want int64, enough bool) (start uint64, n int64, err error) {
+// allocIn allocates up to want adjacent clusters in a group, at cluster at if
+// that is free, or else near it, if there are at least that many.
+func (o *op) allocIn(gr *group, at, want, least int64) (start uint64, n int64, err error) {
 	b, err := o.f.cache.Bytes(o.f.offset(o.w.live[gr.num].BlockBitmap), int(o.f.blockSize))
 	if err != nil {
 		return 0, 0, err
@@ -80,7 +96,7 @@ func (o *op) allocIn(gr *group, at, want int64, enough bool) (start uint64, n in
 	if n < want && gr.waiting && !o.reuse {
 		o.blocked = true
 	}
-	if n == 0 || enough && n < want && i != at {
+	if n == 0 || n < least && i != at {
 		return 0, 0, nil
 	}
 	if err := o.setClusters(gr, i, n, true); err != nil {
