@@ -80,7 +80,7 @@ func (c *auditCmd) Run(ctx context.Context, w *world) error {
 	}
 	var reports []*audit.Report
 	for _, name := range c.Images {
-		r, err := c.one(ctx, w, name, opt)
+		r, err := auditImage(ctx, w, name, opt)
 		if err != nil {
 			return err
 		}
@@ -98,7 +98,8 @@ func (c *auditCmd) Run(ctx context.Context, w *world) error {
 	return c.verdict(w, reports)
 }
 
-func (c *auditCmd) one(ctx context.Context, w *world, name string, opt audit.Options) (*audit.Report, error) {
+// auditImage audits one image.
+func auditImage(ctx context.Context, w *world, name string, opt audit.Options) (*audit.Report, error) {
 	d, err := w.open(ctx, name)
 	if err != nil {
 		return nil, err

@@ -41,6 +41,7 @@ type cli struct {
 	Mkfs       mkfsCmd       `cmd:"" help:"Make a file system in a new image or in a volume."`
 	Check      checkCmd      `cmd:"" help:"Check file systems, and repair them."`
 	Audit      auditCmd      `cmd:"" help:"Look for secrets, identities and leftovers that must not be shipped."`
+	Compare    compareCmd    `cmd:"" help:"Find secrets that two images have in common."`
 	Rules      rulesCmd      `cmd:"" help:"List what audit looks for."`
 	Mount      mountCmd      `cmd:"" help:"Mount an image for reading and writing."`
 	Umount     umountCmd     `cmd:"" help:"End a mount, when everything is written."`
