@@ -104,6 +104,12 @@ var _ = addSamples(Linux,
 		good: files{"/tmp": dir(0o1777), "/tmp/.X11-unix": dir(0o1777), "/var/mail/root": text(""), "/var/spool/cron/crontabs": dir(0o1730), "/var/cache/apt/archives/lock": text("")},
 	},
 	sample{
+		rules: "unowned-id",
+		bad:   files{"/etc/passwd": text(goodPasswd), "/srv/x": {mode: vfs.Regular | 0o644, uid: 1234, text: "x"}},
+		good:  files{"/etc/passwd": text(goodPasswd + "a:x:1234:1::/:/bin/false\n"), "/srv/x": {mode: vfs.Regular | 0o644, uid: 1234, text: "x"}},
+		at:    "/srv/x",
+	},
+	sample{
 		rules: "setuid-inventory world-writable device-node file-capability",
 		bad: files{
 			"/srv/su": moded(0o4755, "x"), "/srv/all": moded(0o666, "x"), "/srv/null": {mode: vfs.Char | 0o666}, "/usr/bin/ping": {mode: vfs.Regular | 0o755, text: "x", xattrs: map[string]string{"security.capability": "x"}},

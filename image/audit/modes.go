@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/resflash/resflash/image/vfs"
@@ -10,6 +11,7 @@ var modesFamily = family{
 	name: "modes", title: "Permissions and owners",
 	checks: []check{
 		{rules: []*Rule{setuidInventory, worldWritable, deviceNode, fileCapability}, visit: visitModes},
+		{rules: []*Rule{unownedID}, visit: visitOwners},
 	},
 }
 
@@ -43,6 +45,55 @@ var (
 		Fix:      report("allow those that are meant to be there in the policy"), Reference: "capabilities(7)",
 	}
 )
+
+// unownedID is about numbers that no account has.
+var unownedID = &Rule{
+	ID: "unowned-id", Title: "a file belongs to nobody that the image knows",
+	Systems: Any, Severity: Info, Slow: true, Profiles: map[Profile]Severity{Public: Warning},
+	Reason:   "It is the builder's number: the next account that is made on the machine may get it, and with it the file.",
+	Evidence: "owners and groups that are not in the image's own /etc/passwd and /etc/group",
+	Fix:      report("give it to root"), Reference: "chown(8)",
+}
+
+// owners are the numbers that a volume's own password files know; nil if it
+// has none.
+type owners struct{ users, groups map[uint32]bool }
+
+func (s *scan) owners() *owners {
+	if s.view.owners != nil {
+		return s.view.owners
+	}
+	o := &owners{}
+	s.view.owners = o
+	read := func(name string) map[uint32]bool {
+		var ids map[uint32]bool
+		for _, l := range lines(s.read(name), "#") {
+			w := strings.Split(l, ":")
+			if len(w) < 3 {
+				continue
+			}
+			if id, err := strconv.ParseUint(w[2], 10, 32); err == nil {
+				if ids == nil {
+					ids = map[uint32]bool{}
+				}
+				ids[uint32(id)] = true
+			}
+		}
+		return ids
+	}
+	o.users, o.groups = read("/etc/passwd"), read("/etc/group")
+	return o
+}
+
+func visitOwners(s *scan, f *file) {
+	o := s.owners()
+	switch {
+	case o.users != nil && !o.users[f.attr.UID]:
+		s.found(unownedID, f, "nobody has this number", shown("owner %d", f.attr.UID))
+	case o.groups != nil && !o.groups[f.attr.GID]:
+		s.found(unownedID, f, "no group has this number", shown("group %d", f.attr.GID))
+	}
+}
 
 func visitModes(s *scan, f *file) {
 	mode := f.attr.Mode

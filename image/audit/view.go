@@ -23,7 +23,7 @@ type view struct {
 	final     bool       // a system as it is at run time
 	systems   System
 	layers    []layer // the root first; later ones are on top
-
+	owners    *owners // once they were read
 }
 
 type layer struct{ Mount }
