@@ -87,10 +87,25 @@ func (v *volume) run(ctx request, ino vfs.Ino, off int64, want int) (f *os.File,
 		want = int(length)
 	}
 	f, at, ok = v.file.FileRange(devOff, int64(want))
-	if !ok || truncated(f, at+int64(want)) {
+	if !ok || !fitsPipe(at, want) || truncated(f, at+int64(want)) {
 		return nil, 0, 0, false
 	}
 	return f, at, want, true
+}
+
+// fitsPipe reports whether the pipe through which go-fuse splices n bytes at byte
+// at of a file holds them all at once. A splice that does not fit ends where the
+// pipe is full, and the kernel takes what is missing for the end of the file. The
+// pipe is made for the bytes of the answer and one page more; but each page that
+// they touch in the file takes a page of it, and so does the header.
+func fitsPipe(at int64, n int) bool {
+	const page, header = 4096, 16
+	pages := func(n int) int { return (n + page - 1) / page }
+	size := 1
+	for size < pages(header+n+page) { // as fcntl(F_SETPIPE_SZ) rounds
+		size *= 2
+	}
+	return 1+pages(int(at%page)+n) <= size
 }
 
 // truncated reports whether a file has become shorter than end. A splice would
