@@ -77,7 +77,7 @@ func (o *op) checkNode(node *vfs.NewNode) (flags uint32, err error) {
 	default:
 		return 0, syscall.EINVAL
 	}
-	return inodeFlags(0, node.Flags)
+	return inodeFlags(0, node.Mode, node.Flags)
 }
 
 // maxSymlink is the longest target: it lies in one block, with a NUL behind it.

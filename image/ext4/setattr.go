@@ -37,7 +37,10 @@ var flagBits = [...]struct {
 
 // inodeFlags puts flags into the flags of an inode, the rest of which stay:
 // EOPNOTSUPP for those that the format has not.
-func inodeFlags(old uint32, flags vfs.Flags) (uint32, error) {
+func inodeFlags(old uint32, mode vfs.Mode, flags vfs.Flags) (uint32, error) {
+	if flags&(vfs.SystemImmutable|vfs.SystemAppend) != 0 && !mode.IsRegular() && !mode.IsDir() {
+		return 0, syscall.EOPNOTSUPP // Linux has no way to set them there, and e2fsck takes them away
+	}
 	for _, f := range flagBits {
 		old &^= f.bit
 		if flags&f.flag != 0 {
@@ -66,7 +69,7 @@ func (o *op) setattr(in *inode, or *orphan, set *vfs.SetAttr) error {
 	// Flags may be taken away in the same call, or set by it.
 	forbid := in.Flags
 	if set.Flags != nil {
-		flags, err := inodeFlags(in.Flags, *set.Flags)
+		flags, err := inodeFlags(in.Flags, in.mode(), *set.Flags)
 		if err != nil {
 			return err
 		}
@@ -98,7 +101,7 @@ func (o *op) setattr(in *inode, or *orphan, set *vfs.SetAttr) error {
 		in.GID = *set.GID
 	}
 	if set.Flags != nil {
-		in.Flags, _ = inodeFlags(in.Flags, *set.Flags)
+		in.Flags, _ = inodeFlags(in.Flags, in.mode(), *set.Flags)
 	}
 	if set.Atime != nil {
 		in.Atime = in.time(*set.Atime)
