@@ -45,7 +45,7 @@ func (w *writing) attributes() {
 			{vfs.SetAttr{Flags: new(vfs.Flags)}, func(a *vfs.Attr) { a.Flags = 0 }},
 		} {
 			w.tick()
-			if err := w.Limits.Refused(c.set); err != nil {
+			if err := w.Limits.Refused(typ, c.set); err != nil {
 				w.fails(err, fmt.Sprintf("%s: %+v", typeName(typ), c.set), func() error {
 					_, err := w.FS.Setattr(w.ctx, ino, c.set)
 					return err

@@ -115,7 +115,7 @@ func (w *writing) commit() {
 			w.put(attr.Ino, pattern(400_000, byte(i)), 12345)
 		}
 		mode := vfs.Mode(0o4000 | 1<<i)
-		if w.Limits.Refused(vfs.SetAttr{Mode: &mode}) != nil {
+		if w.Limits.Refused(typ, vfs.SetAttr{Mode: &mode}) != nil {
 			mode = 0o444
 		}
 		w.set(attr.Ino, vfs.SetAttr{Mode: &mode, Atime: ptr(time.Unix(1e9, int64(i)))})

@@ -5,6 +5,7 @@ package limits
 
 import (
 	"slices"
+	"syscall"
 
 	"github.com/resflash/resflash/image/vfs"
 )
@@ -28,6 +29,16 @@ type Limits struct {
 	// Written are flags that files have from when they are made, and get
 	// whenever their contents change.
 	Written vfs.Flags
+	// FileFlags are flags that only regular files and directories can have;
+	// others get EOPNOTSUPP.
+	FileFlags vfs.Flags
+	// Inherited are flags that files have from their directory.
+	Inherited vfs.Flags
+	// MinorBits is how many bits of a minor device number there are; 0: 32.
+	MinorBits int
+	// LooseSize: how large a file can be depends on the file, so that it is not
+	// tried.
+	LooseSize bool
 	// Hold returns what becomes of the attributes of a file that is made; nil:
 	// they stay as they are.
 	Hold func(vfs.Attr) vfs.Attr
@@ -39,6 +50,10 @@ type Limits struct {
 	// CheckName says what is wrong with a name, beyond what always is; nil:
 	// nothing.
 	CheckName func(string) error
+	// XattrRoom is how much room the extended attributes of a file have, in
+	// bytes, with 16 for each and names and values rounded up to 4: a driver may
+	// say ENOSPC beyond; 0: that depends on nothing but the space.
+	XattrRoom int
 	// Fold maps the names that differ only in case to one; nil: case matters.
 	Fold func(string) string
 }
@@ -56,8 +71,11 @@ func (l *Limits) Held(a vfs.Attr) vfs.Attr {
 	return l.Hold(a)
 }
 
-// Refused is Refuse.
-func (l *Limits) Refused(set vfs.SetAttr) error {
+// Refused is Refuse, for a file of a type.
+func (l *Limits) Refused(typ vfs.Mode, set vfs.SetAttr) error {
+	if set.Flags != nil && *set.Flags&l.FileFlags != 0 && !typ.IsRegular() && !typ.IsDir() {
+		return syscall.EOPNOTSUPP
+	}
 	if l.Refuse == nil {
 		return nil
 	}

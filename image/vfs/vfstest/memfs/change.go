@@ -25,7 +25,7 @@ func (fs *FS) Setattr(_ context.Context, ino vfs.Ino, set vfs.SetAttr) (vfs.Attr
 			return vfs.Attr{}, syscall.EINVAL
 		}
 	}
-	if err := fs.opt.Limits.Refused(set); err != nil {
+	if err := fs.opt.Limits.Refused(n.attr.Mode, set); err != nil {
 		return vfs.Attr{}, err
 	}
 	flags := n.attr.Flags

@@ -39,12 +39,13 @@ func (fs *FS) Rename(_ context.Context, oldDir vfs.Ino, oldName string, newDir v
 	}
 	// What bears the new name, or nil.
 	over, _ := fs.lookup(to, newName)
+	respelled := over == n && from == to && from.names.key(oldName) == from.names.key(newName) && from.names.spelled(oldName) != newName
 	switch {
-	case flags == vfs.RenameNoReplace && over != nil && (over != n || from != to || from.names.spelled(oldName) == newName):
+	case flags == vfs.RenameNoReplace && over != nil && !respelled:
 		return syscall.EEXIST
 	case flags == vfs.RenameExchange && over == nil:
 		return syscall.ENOENT
-	case over == n && flags != vfs.RenameExchange && from == to && fs.opt.Limits.Fold != nil && from.names.spelled(oldName) != newName:
+	case respelled && flags != vfs.RenameExchange:
 		over = nil // another spelling
 	case over == n:
 		return nil // two names of one file, or one name

@@ -110,12 +110,12 @@ func (fs *FS) Create(_ context.Context, dir vfs.Ino, name string, node vfs.NewNo
 	case fs.opt.MaxFiles > 0 && fs.files() >= int64(fs.opt.MaxFiles):
 		return vfs.Attr{}, syscall.ENOSPC
 	}
-	if err := fs.opt.Limits.Refused(vfs.SetAttr{Flags: &node.Flags}); err != nil {
+	if err := fs.opt.Limits.Refused(node.Mode, vfs.SetAttr{Flags: &node.Flags}); err != nil {
 		return vfs.Attr{}, err
 	}
 	n := fs.newNode(fs.nextIno(), node.Mode&(vfs.TypeMask|0o7777))
 	a := &n.attr
-	a.UID, a.GID, a.Flags = node.UID, node.GID, node.Flags
+	a.UID, a.GID, a.Flags = node.UID, node.GID, node.Flags|d.attr.Flags&fs.opt.Limits.Inherited
 	a.Ctime = fs.now()
 	a.Btime, a.Mtime = a.Ctime, node.Mtime
 	if node.Mtime.IsZero() {

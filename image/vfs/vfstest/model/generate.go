@@ -240,6 +240,9 @@ func (r *Run) create() (Op, bool) {
 	case k < 19:
 		node.Mode |= one(r, vfs.Char, vfs.Block)
 		node.Rdev = vfs.Dev{Major: uint32(r.rnd.IntN(1 << 8)), Minor: uint32(r.rnd.IntN(1 << r.rnd.IntN(25)))}
+		if bits := r.opt.Limits.Limits.MinorBits; bits > 0 {
+			node.Rdev.Minor &= 1<<bits - 1
+		}
 	default:
 		node.Mode |= one(r, vfs.FIFO, vfs.Socket)
 	}
@@ -318,7 +321,7 @@ func (r *Run) write() (Op, bool) {
 	if r.odds(10) {
 		op.Data = 0
 	}
-	if r.odds(400) {
+	if r.odds(400) && !r.opt.Limits.Limits.LooseSize {
 		op.Off = one(r, -1, 1<<63-1, r.opt.Limits.MaxSize-op.Len, r.opt.Limits.MaxSize-op.Len+1)
 		if op.Off == r.opt.Limits.MaxSize-op.Len && r.opt.Limits.Limits.NoHoles {
 			op.Off++ // there may not be so much space
@@ -336,7 +339,7 @@ func (r *Run) truncate() (Op, bool) {
 	switch {
 	case r.odds(5):
 		size = 0
-	case r.odds(300):
+	case r.odds(300) && !r.opt.Limits.Limits.LooseSize:
 		size = one(r, -1, 1<<63-1, r.opt.Limits.MaxSize, r.opt.Limits.MaxSize+1)
 		if size == r.opt.Limits.MaxSize && r.opt.Limits.Limits.NoHoles {
 			size++

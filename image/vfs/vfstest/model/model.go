@@ -131,18 +131,36 @@ func (r *Run) Model() *memfs.FS { return r.model.fs.(*memfs.FS) }
 func (r *Run) Committed() *memfs.FS { return r.committed }
 
 // Adopt takes the attributes of the driver's root directory for those of the
-// model: a file system that was just made has some of its own. It is to be
-// called before the first Step.
+// model, and the directories in it, which are empty and stay so: a file system
+// that was just made has some of its own. It is to be called before the first
+// Step.
 func (r *Run) Adopt(ctx context.Context) error {
-	attr, err := r.driver.fs.Getattr(ctx, r.driver.fs.Root())
+	root := r.driver.fs.Root()
+	for e, err := range r.driver.fs.ReadDir(ctx, root, 0) {
+		if err != nil {
+			return err
+		}
+		r.Model().AddDir("/" + e.Name)
+		if err := r.adopt(ctx, "/"+e.Name, e.Ino); err != nil {
+			return err
+		}
+	}
+	if err := r.adopt(ctx, "/", root); err != nil {
+		return err
+	}
+	r.committed = r.Model().Snapshot()
+	return nil
+}
+
+func (r *Run) adopt(ctx context.Context, path string, ino vfs.Ino) error {
+	attr, err := r.driver.fs.Getattr(ctx, ino)
 	if err != nil {
 		return err
 	}
-	r.Model().SetAttr("/", func(a *vfs.Attr) {
+	r.Model().SetAttr(path, func(a *vfs.Attr) {
 		a.Mode, a.UID, a.GID, a.Flags = attr.Mode, attr.UID, attr.GID, attr.Flags
 		a.Atime, a.Mtime, a.Ctime, a.Btime = attr.Atime, attr.Mtime, attr.Ctime, attr.Btime
 	})
-	r.committed = r.Model().Snapshot()
 	return nil
 }
 
@@ -303,6 +321,9 @@ func (r *Run) sameAttrs(ctx context.Context, op Op) error {
 // noSpace looks at an ENOSPC. It is for good if done; otherwise the operation
 // has been tried again, after a commit, with the result got.
 func (r *Run) noSpace(ctx context.Context, op Op, got Result) (again Result, done bool, err error) {
+	if much, err := r.muchXattrs(ctx, op); err != nil || much {
+		return got, true, errors.Join(err, r.sameAttrs(ctx, op))
+	}
 	r.NoSpace++
 	if !r.opt.Full {
 		return got, true, fmt.Errorf("the driver says %w", got.Err)
@@ -352,6 +373,26 @@ func (r *Run) noSpace(ctx context.Context, op Op, got Result) (again Result, don
 			return got, false, nil
 		}
 	}
+}
+
+// muchXattrs says whether op asks for more extended attributes than a file has
+// room for.
+func (r *Run) muchXattrs(ctx context.Context, op Op) (bool, error) {
+	room := r.opt.Limits.Limits.XattrRoom
+	if op.Kind != SetXattr || room == 0 {
+		return false, nil
+	}
+	attrs, err := r.Model().Xattrs(ctx, r.model.ino[op.File])
+	if err != nil {
+		return false, err
+	}
+	const unit, each = 4, 16
+	size := func(n int) int { return (n + unit - 1) / unit * unit }
+	attrs[op.Name] = make([]byte, op.Len)
+	for name, value := range attrs {
+		room -= each + size(len(name)) + size(len(value))
+	}
+	return room < 0, nil
 }
 
 // isFull says whether ENOSPC is plausible: what is free is not enough, or so
