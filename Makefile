@@ -29,7 +29,7 @@ unit:
 integration: build
 	RESFLASH_STRICT=1 $(GO) test -timeout 45m ./integration/...
 
-bench: build ## ratios against fuse2fs, the kernel and the ceilings of go-fuse
+bench: build ## ratios against fuse2fs, squashfuse, the kernel and the ceilings of go-fuse
 	$(GO) run ./integration/bench
 
 FUZZTIME ?= 10m

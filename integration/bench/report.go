@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -19,7 +20,11 @@ func report(w io.Writer, workloads []workload, systems []system, times map[strin
 	seconds(w, "CPU of the server", workloads, systems, times, cpu)
 
 	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tab, "workload\tours\tx fuse2fs\tx kernel\tx loopback\tx memory\ttarget\t")
+	other := "foreign"
+	if i := slices.IndexFunc(systems, func(s system) bool { return s.role == foreign }); i >= 0 {
+		other = systems[i].name
+	}
+	fmt.Fprintf(tab, "workload\tours\tx %s\tx kernel\tx loopback\tx memory\ttarget\t\n", other)
 	for _, wl := range workloads {
 		for _, our := range systems {
 			if our.role != ours {
@@ -32,7 +37,7 @@ func report(w io.Writer, workloads []workload, systems []system, times map[strin
 				role role
 				name string
 				want float64
-			}{{fuse2fs, "fuse2fs", wl.vsFuse2fs}, {loopback, "loopback", wl.vsLoopback}, {memory, "memory", wl.vsMemory}} {
+			}{{foreign, other, wl.vsForeign}, {loopback, "loopback", wl.vsLoopback}, {memory, "memory", wl.vsMemory}} {
 				got := ratio(t.role)
 				if t.want == 0 || got == 0 {
 					continue
@@ -52,7 +57,7 @@ func report(w io.Writer, workloads []workload, systems []system, times map[strin
 				verdict = "ok"
 			}
 			fmt.Fprintf(tab, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", wl.what, our.name,
-				times2(ratio(fuse2fs)), times2(ratio(kernel)), times2(ratio(loopback)), times2(ratio(memory)),
+				times2(ratio(foreign)), times2(ratio(kernel)), times2(ratio(loopback)), times2(ratio(memory)),
 				strings.Join(targets, ", "), verdict)
 		}
 	}

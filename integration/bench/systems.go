@@ -24,8 +24,8 @@ type system struct {
 type role int
 
 const (
-	ours role = iota
-	fuse2fs
+	ours    role = iota
+	foreign      // fuse2fs, squashfuse
 	kernel
 	loopback
 	memory
@@ -51,7 +51,7 @@ func available(f *fileset, binary string) []system {
 		all = append(all, system{name: "ffs", role: ours, image: f.ffs, command: own(f.ffs)})
 	}
 	if _, err := exec.LookPath("fuse2fs"); err == nil {
-		all = append(all, system{name: "fuse2fs", role: fuse2fs, image: f.ext4, command: func(mnt string) *exec.Cmd {
+		all = append(all, system{name: "fuse2fs", role: foreign, image: f.ext4, command: func(mnt string) *exec.Cmd {
 			return exec.Command("fuse2fs", "-f", "-o", "ro", f.ext4, mnt)
 		}})
 	}

@@ -30,13 +30,14 @@ const (
 // writings are the workloads. The targets are those of workload.
 func writings(f *fileset) []workload {
 	all := []workload{
-		{name: "untar-small", what: "tar -x, 20,000 small files", do: untar(f.smallTar), vsFuse2fs: 3, vsMemory: 1 / 1.3},
-		{name: "create", what: "create 5,000 files", do: createMany, vsFuse2fs: 4},
-		{name: "rm", what: "rm -rf of 5,000 files", before: createMany, do: removeMany, vsFuse2fs: 4},
+		{name: "untar-small", what: "tar -x, 20,000 small files", do: untar(f.smallTar), vsForeign: 3, vsMemory: 1 / 1.3},
+		{name: "create", what: "create 5,000 files", do: createMany, vsForeign: 4},
+		{name: "rm", what: "rm -rf of 5,000 files", before: createMany, do: removeMany, vsForeign: 4},
 		{name: "seqwrite", what: "sequential write 256 MB + fsync", do: writeBig, vsLoopback: 0.8},
+		{name: "seqread", what: "sequential read of what was written", before: writeBig, do: readBig, vsForeign: 1},
 	}
 	if f.goTar != "" {
-		all = append([]workload{{name: "untar-go", what: "tar -x, source of Go", do: untar(f.goTar), vsFuse2fs: 3, vsMemory: 1 / 1.3}}, all...)
+		all = append([]workload{{name: "untar-go", what: "tar -x, source of Go", do: untar(f.goTar), vsForeign: 3, vsMemory: 1 / 1.3}}, all...)
 	}
 	return all
 }
@@ -48,18 +49,20 @@ func writers(f *fileset, binary string) []system {
 		self = os.Args[0]
 	}
 	ffsImage, ext4Image, dir := filepath.Join(f.dir, "empty-ffs.img"), filepath.Join(f.dir, "empty-ext4.img"), filepath.Join(f.dir, "empty")
-	all := []system{{
-		name: "ffs2", role: ours, image: ffsImage,
-		fresh:   func() error { return emptyFFS(ffsImage) },
-		command: func(mnt string) *exec.Cmd { return exec.Command(binary, "mount", "--foreground", ffsImage, mnt) },
-	}}
+	own := func(image string) func(mnt string) *exec.Cmd {
+		return func(mnt string) *exec.Cmd { return exec.Command(binary, "mount", "--foreground", image, mnt) }
+	}
+	emptyExt4 := func() error {
+		_ = os.Remove(ext4Image)
+		return command("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-N", "65536", ext4Image, fmt.Sprint(emptySize>>10))
+	}
+	all := []system{
+		{name: "ffs2", role: ours, image: ffsImage, fresh: func() error { return emptyFFS(ffsImage) }, command: own(ffsImage)},
+		{name: "ext4", role: ours, image: ext4Image, fresh: emptyExt4, command: own(ext4Image)},
+	}
 	if _, err := exec.LookPath("fuse2fs"); err == nil {
 		all = append(all, system{
-			name: "fuse2fs", role: fuse2fs, image: ext4Image,
-			fresh: func() error {
-				_ = os.Remove(ext4Image)
-				return command("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-N", "65536", ext4Image, fmt.Sprint(emptySize>>10))
-			},
+			name: "fuse2fs", role: foreign, image: ext4Image, fresh: emptyExt4,
 			command: func(mnt string) *exec.Cmd { return exec.Command("fuse2fs", "-f", ext4Image, mnt) },
 		})
 	}
