@@ -1,15 +1,8 @@
 package integration
 
 import (
-	"context"
 	"fmt"
-	"os"
-	"strconv"
-	"sync"
 	"testing"
-
-	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/resflash/resflash/image/fat"
 	"github.com/resflash/resflash/image/fat/fsck"
@@ -60,45 +53,8 @@ func fatCrashes() []crashtest.Case {
 }
 
 // Whatever a crash leaves of a FAT volume is a commit, as of an FFS.
-// RESFLASH_CRASH_SESSIONS says how many random sessions are cut, 100 if it is
-// not set.
 func TestFATSurvivesCrashes(t *testing.T) {
-	sessions := 100
-	if s := os.Getenv("RESFLASH_CRASH_SESSIONS"); s != "" {
-		var err error
-		sessions, err = strconv.Atoi(s)
-		require.NoError(t, err)
-	}
-	cases := fatCrashes()
-	var mu sync.Mutex
-	var total crashtest.Count
-	failures := 0
-	var wg sync.WaitGroup
-	next := make(chan uint64)
-	for range 2 {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			for seed := range next {
-				c := cases[seed%uint64(len(cases))]
-				count, err := c.Run(context.Background(), seed)
-				mu.Lock()
-				total.Add(count)
-				if err != nil {
-					failures++
-				}
-				mu.Unlock()
-				what := fmt.Sprintf("%s, clusters of %d, atomic: %t", c.Format.Type, c.Format.ClusterSize, c.Atomic)
-				assert.NoError(t, err, what)
-			}
-		}()
-	}
-	for seed := range uint64(sessions) {
-		next <- seed
-	}
-	close(next)
-	wg.Wait()
-	assert.Greater(t, total.Distinct, 50*sessions, "what is tried is worth trying")
-	t.Logf("%d sessions, %d commits: %d cuts and %d power cuts in any order tried, %d different images checked; failures: %d",
-		sessions, total.Commits, total.Cuts, total.Shuffles, total.Distinct, failures)
+	survive(t, fatCrashes(), 100, func(c crashtest.Case) string {
+		return fmt.Sprintf("%s, clusters of %d", c.Format.Type, c.Format.ClusterSize)
+	})
 }

@@ -6,10 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -71,47 +68,11 @@ func ffsCrashes() []crashtest.Case {
 }
 
 // Whatever a crash leaves of an FFS is a commit: nothing to repair, nothing
-// lost that a sync had made sure of. RESFLASH_CRASH_SESSIONS says how many
-// random sessions are cut, 200 if it is not set.
+// lost that a sync had made sure of.
 func TestFFSSurvivesCrashes(t *testing.T) {
-	sessions := 200
-	if s := os.Getenv("RESFLASH_CRASH_SESSIONS"); s != "" {
-		var err error
-		sessions, err = strconv.Atoi(s)
-		require.NoError(t, err)
-	}
-	cases := ffsCrashes()
-	var mu sync.Mutex
-	var total crashtest.Count
-	failures := 0
-	var wg sync.WaitGroup
-	next := make(chan uint64)
-	for range 2 {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			for seed := range next {
-				c := cases[seed%uint64(len(cases))]
-				count, err := c.Run(context.Background(), seed)
-				mu.Lock()
-				total.Add(count)
-				if err != nil {
-					failures++
-				}
-				mu.Unlock()
-				what := fmt.Sprintf("%s, blocks of %d, atomic: %t", c.Format.Type, c.Format.BlockSize, c.Atomic)
-				assert.NoError(t, err, what)
-			}
-		}()
-	}
-	for seed := range uint64(sessions) {
-		next <- seed
-	}
-	close(next)
-	wg.Wait()
-	assert.Greater(t, total.Distinct, 50*sessions, "what is tried is worth trying")
-	t.Logf("%d sessions, %d commits: %d cuts and %d power cuts in any order tried, %d different images checked; failures: %d",
-		sessions, total.Commits, total.Cuts, total.Shuffles, total.Distinct, failures)
+	survive(t, ffsCrashes(), 200, func(c crashtest.Case) string {
+		return fmt.Sprintf("%s, blocks of %d", c.Format.Type, c.Format.BlockSize)
+	})
 }
 
 // outcomes records what do does to start in one commit, cuts the power

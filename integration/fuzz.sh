@@ -14,7 +14,9 @@ grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do
 			-fuzzminimizetime 1x "$(dirname "$file")"
 	done
 done
-echo "== TestFFSModel with ${SEEDS:=1000} seeds"
-RESFLASH_MODEL_SEEDS=$SEEDS "${GO:-go}" test -timeout 0 -count 1 -v -run '^TestFFSModel$' ./integration
+for test in TestFFSModel TestExtModel TestFATModel; do
+	echo "== $test with ${SEEDS:=1000} seeds"
+	RESFLASH_MODEL_SEEDS=$SEEDS "${GO:-go}" test -timeout 0 -count 1 -v -run "^$test\$" ./integration
+done
 echo "== 300 damages of each kind to ext4"
 RESFLASH_DAMAGES=300 "${GO:-go}" test -timeout 0 -count 1 -run '^TestRepair$' ./image/ext4/fsck

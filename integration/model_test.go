@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -14,113 +13,64 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/resflash/resflash/image"
 	"github.com/resflash/resflash/image/blockio"
-	"github.com/resflash/resflash/image/ffs"
-	"github.com/resflash/resflash/image/ffs/fsck"
 	"github.com/resflash/resflash/image/vfs"
 	"github.com/resflash/resflash/image/vfs/vfstest/memfs"
 	"github.com/resflash/resflash/image/vfs/vfstest/model"
-	"github.com/resflash/resflash/integration/kernelvm"
 	"github.com/resflash/resflash/integration/manifest"
-	"github.com/resflash/resflash/integration/testtool"
 )
 
-// An ffsModel is a file system for random operations.
-type ffsModel struct {
-	version, bsize, fsize int
-	size                  int64
-	density               int   // bytes per inode
-	bytes                 int64 // of contents that there will be, roughly
-	full                  bool  // it runs out of space
+// A modelVolume is a file system for random operations.
+type modelVolume struct {
+	name   string
+	driver *vfs.Driver
+	size   int64
+	// format makes it, the same with every seed.
+	format func(ctx context.Context, dev *blockio.Sparse, seed uint64) error
+	// options are those of the model, without what a run adds.
+	options func(seed uint64) model.Options
+	// foreign has a checker of somebody else look at an image; nil: there is
+	// none. It is asked after one of so many commits, and in the end.
+	foreign func(ctx context.Context, image string) error
+	sample  int
+	// holes are how much of a file may be a hole in the end, in bytes.
+	holes int64
 }
 
-func (m ffsModel) String() string {
-	s := fmt.Sprintf("FFS%d-%d-%d-%dM", m.version, m.bsize, m.fsize, m.size>>20)
-	if m.full {
-		s += "-full"
-	}
-	return s
-}
-
-// ffsModels are both versions in five geometries. Which of them is tiny, nearly
-// full or huge is another one with every seed.
-func ffsModels(seed uint64) (all []ffsModel) {
-	geometries := [][2]int{{4096, 512}, {8192, 1024}, {16384, 2048}, {32768, 4096}, {65536, 8192}}
-	for version := 1; version <= 2; version++ {
-		for i, g := range geometries {
-			m := ffsModel{version: version, bsize: g[0], fsize: g[1]}
-			switch (uint64(i) + seed) % 5 {
-			case 0: // so small that it is full at once
-				m.size, m.density, m.bytes, m.full = 2<<20, 8192, 2<<20, true
-			case 1:
-				m.size, m.density, m.bytes = 48<<20, 8192, 4<<20
-			case 2: // nearly full
-				m.size, m.density, m.bytes, m.full = 12<<20, 16384, 16<<20, true
-			case 3:
-				m.size, m.density, m.bytes = 160<<20, 65536, 8<<20
-			case 4:
-				m.size, m.density, m.bytes = 4<<30, 1<<20, 4<<20
-			}
-			all = append(all, m)
+// driverOf returns a driver with its checker, if it has one.
+func driverOf(name string) *vfs.Driver {
+	for _, d := range image.Drivers() {
+		if d.Name == name {
+			return d
 		}
 	}
-	return all
-}
-
-// maxSize is the largest size of a file.
-func (m ffsModel) maxSize() int64 {
-	block, per := int64(m.bsize), m.perBlock()
-	return min(block*(12+per+per*per+per*per*per), 1<<31*min(4096, block)) - 1
-}
-
-// perBlock is how many pointers an indirect block has.
-func (m ffsModel) perBlock() int64 { return int64(m.bsize) / int64(4*m.version) }
-
-func (m ffsModel) options(seed uint64) model.Options {
-	block, per := int64(m.bsize), m.perBlock()
-	return model.Options{
-		Seed:     seed<<32 | uint64(m.version)<<24 | uint64(m.bsize),
-		Limits:   memfs.Options{BlockSize: m.bsize, LinkMax: 32767, MaxSize: m.maxSize(), SymlinkMax: 1023, NoXattrs: true},
-		FragSize: m.fsize,
-		Sizes:    []int64{12 * block, (12 + per) * block, (12 + per + per*per) * block},
-		Targets:  []int{59, 60, 119, 120},
-		Bytes:    m.bytes, Names: 250, Full: m.full,
-		// Space that a Fallocate without success has taken stays where it is.
-		Comparison: model.Comparison{ExactHoles: !m.full},
-	}
+	panic("no driver " + name)
 }
 
 // A modelRun is one run on one file system.
 type modelRun struct {
-	ffsModel
+	*modelVolume
 	seed  uint64
+	dir   string // for the image that foreign checkers see
 	dev   *blockio.Sparse
 	fs    vfs.WritableFS
 	model *model.Run
 }
 
 // start makes the file system and opens it.
-func (m ffsModel) start(ctx context.Context, seed uint64) (*modelRun, error) {
-	r := &modelRun{ffsModel: m, seed: seed, dev: blockio.NewSparse(m.size)}
-	s := blockio.NewSession(r.dev, blockio.SessionOptions{})
-	err := ffs.Format(s, vfs.FormatOptions{
-		Type: fmt.Sprintf("ffs%d", m.version), BlockSize: m.bsize, FragSize: m.fsize,
-		BytesPerInode: m.density, Time: time.Unix(9e8, 0), Seed: &seed,
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := s.Commit(ctx); err != nil {
+func (v *modelVolume) start(ctx context.Context, dir string, seed uint64) (*modelRun, error) {
+	r := &modelRun{modelVolume: v, seed: seed, dir: dir, dev: blockio.NewSparse(v.size)}
+	if err := v.format(ctx, r.dev, seed); err != nil {
 		return nil, err
 	}
 	if err := r.open(ctx); err != nil {
 		return nil, err
 	}
-	opt := m.options(seed)
-	opt.Committed = r.committed
+	opt := v.options(seed)
+	opt.Seed, opt.Committed = seed<<32^opt.Seed, r.committed
 	opt.Reopen = func(ctx context.Context, old vfs.WritableFS) (vfs.WritableFS, error) {
 		if err := old.Close(); err != nil {
 			return nil, err
@@ -133,20 +83,27 @@ func (m ffsModel) start(ctx context.Context, seed uint64) (*modelRun, error) {
 }
 
 func (r *modelRun) open(ctx context.Context) (err error) {
-	r.fs, err = ffs.OpenWritable(ctx, blockio.NewSession(r.dev, blockio.SessionOptions{}))
-	if s, ok := r.fs.(interface{ SetSeed(uint64) }); ok {
+	r.fs, err = r.driver.OpenWritable(ctx, blockio.NewSession(r.dev, blockio.SessionOptions{}))
+	if s, ok := r.fs.(vfs.Seeded); ok {
 		s.SetSeed(r.seed) // the same run, every time
 	}
 	return err
 }
 
-// committed looks at the medium: the checker must have nothing to say, and now
+// committed looks at the medium: the checkers must have nothing to say, and now
 // and then the reader must find the state of the commit there.
 func (r *modelRun) committed(ctx context.Context, state *memfs.FS) error {
-	var found []error
-	err := fsck.Check(ctx, r.dev, func(f vfs.Finding) { found = append(found, errors.New(f.String())) })
-	if err != nil || len(found) > 0 {
-		return errors.Join(append(found[:min(len(found), shownDiffs)], err)...)
+	if r.driver.Check != nil {
+		var found []error
+		err := r.driver.Check(ctx, r.dev, func(f vfs.Finding) { found = append(found, errors.New(f.String())) })
+		if err != nil || len(found) > 0 {
+			return errors.Join(append(found[:min(len(found), shownDiffs)], err)...)
+		}
+	}
+	if r.foreign != nil && r.model.Commits%r.sample == 0 {
+		if err := r.judge(ctx); err != nil {
+			return err
+		}
 	}
 	if r.model.Commits%10 != 0 {
 		return nil
@@ -154,9 +111,18 @@ func (r *modelRun) committed(ctx context.Context, state *memfs.FS) error {
 	return r.sameAs(ctx, state)
 }
 
+// judge has the checker of somebody else look at the medium.
+func (r *modelRun) judge(ctx context.Context) error {
+	image := filepath.Join(r.dir, "judged.img")
+	if err := writeSparse(r.dev, image); err != nil {
+		return err
+	}
+	return errors.Join(r.foreign(ctx, image), os.Remove(image))
+}
+
 // sameAs compares what is on the medium with a state of the model.
 func (r *modelRun) sameAs(ctx context.Context, state *memfs.FS) error {
-	fsys, err := ffs.Open(ctx, r.dev)
+	fsys, err := r.driver.Open(ctx, r.dev)
 	if err != nil {
 		return err
 	}
@@ -169,21 +135,26 @@ func (r *modelRun) do(ctx context.Context, operations int) error {
 	if err := r.model.Steps(ctx, operations); err != nil {
 		return err
 	}
-	// Sleuth Kit takes holes that are larger than the file system for damage.
-	if err := r.model.Settle(ctx, min(8<<20, r.size/4), 900); err != nil {
+	if err := r.model.Settle(ctx, r.holes, 900); err != nil {
 		return err
+	}
+	if r.foreign != nil {
+		if err := r.judge(ctx); err != nil {
+			return err
+		}
 	}
 	return r.sameAs(ctx, r.model.Committed())
 }
 
 // explain makes a log that fails shorter, and says how to have it again.
-func (r *modelRun) explain(ctx context.Context, failed error) string {
+func (r *modelRun) explain(ctx context.Context, test string, failed error) string {
 	shorter := model.Minimise(r.model.Log, func(ops []model.Op) bool {
-		again, err := r.start(ctx, r.seed)
+		again, err := r.start(ctx, r.dir, r.seed)
 		return err == nil && again.model.Replay(ctx, ops) != nil
 	}, 30*time.Second)
 	var text strings.Builder
-	fmt.Fprintf(&text, "%v, seed %d: %v\nthe same again: RESFLASH_MODEL_SEED=%d go test -run 'TestFFSModel' ./integration\n", r.ffsModel, r.seed, failed, r.seed)
+	fmt.Fprintf(&text, "%s, seed %d: %v\nthe same again: RESFLASH_MODEL_SEED=%d go test -run '%s/Runs/%d/%s' ./integration\n",
+		r.name, r.seed, failed, r.seed, test, r.seed, r.name)
 	fmt.Fprintf(&text, "%d of %d operations are enough:\n", len(shorter), len(r.model.Log))
 	for _, op := range shorter[max(len(shorter)-200, 0):] {
 		fmt.Fprintln(&text, op)
@@ -212,93 +183,105 @@ func modelSeeds(t *testing.T) (seeds []uint64) {
 	return seeds
 }
 
-// modelOperations is how many random operations one seed is worth, spread over
-// all file systems.
-const modelOperations = 100_000
-
-// TestFFSModel does random operations to file systems in every geometry and to
-// a model of them. Whatever the driver answers, the model must answer, and after
-// every 100 operations all they hold must be the same; after every commit the
-// checker must have nothing to say. In the end foreign readers look at it, too.
-func TestFFSModel(t *testing.T) {
+// runModels does so many random operations to every volume with every seed, and
+// has look look at what each has left. Volumes are another list with every seed.
+func runModels(t *testing.T, volumes func(seed uint64) []*modelVolume, operations int, look func(t *testing.T, r *modelRun, f fixture, seed uint64, i int)) {
 	if testing.Short() {
 		t.Skip("-short: takes long")
 	}
 	ctx := context.Background()
 	var mu sync.Mutex
-	operations, commits, noSpace := 0, 0, 0
-	var disks []kernelvm.Disk
-	var fixtures []fixture
+	done, commits, noSpace := 0, 0, 0
 	keep := t.TempDir()
-	seeds := modelSeeds(t)
 	t.Run("Runs", func(t *testing.T) {
-		for _, seed := range seeds {
-			for i, m := range ffsModels(seed) {
-				t.Run(fmt.Sprintf("%d/%v", seed, m), func(t *testing.T) {
+		for _, seed := range modelSeeds(t) {
+			for i, v := range volumes(seed) {
+				t.Run(fmt.Sprintf("%d/%s", seed, v.name), func(t *testing.T) {
 					t.Parallel()
-					r, err := m.start(ctx, seed)
+					r, err := v.start(ctx, t.TempDir(), seed)
 					require.NoError(t, err)
-					if err := r.do(ctx, modelOperations/10); err != nil {
-						t.Fatal(r.explain(ctx, err))
+					if err := r.do(ctx, operations); err != nil {
+						test, _, _ := strings.Cut(t.Name(), "/")
+						t.Fatal(r.explain(ctx, test, err))
 					}
 					f := r.fixture(t, filepath.Join(keep, fmt.Sprintf("%d-%d", seed, i)))
-					// GRUB is run once for every file.
-					f.modelReaders(t, i == int(seed%10))
 					mu.Lock()
-					defer mu.Unlock()
-					operations += len(r.model.Log)
+					done += len(r.model.Log)
 					commits += r.model.Commits
 					noSpace += r.model.NoSpace
-					// Linux has no more than eight bits for a minor number here.
-					f.x.want = f.x.want.Edit(func(e *manifest.Entry) bool {
-						e.Minor &= 0xff
-						return true
-					})
-					if d, ok := (ffsShape{m.version, m.bsize, m.fsize, m.size}).linuxDisk(f.image); ok && seed == seeds[0] {
-						disks, fixtures = append(disks, d), append(fixtures, f)
-						return
-					}
-					require.NoError(t, os.Remove(f.image))
-					require.NoError(t, os.RemoveAll(f.tree))
+					mu.Unlock()
+					look(t, r, f, seed, i)
 				})
 			}
 		}
 	})
-	t.Logf("%d operations, %d without space, %d commits", operations, noSpace, commits)
-	if t.Failed() {
-		return
-	}
-	t.Run("Linux", func(t *testing.T) { linux(t, kernelvm.Need(t), disks, fixtures, ^manifest.Nsec) })
+	t.Logf("%d operations, %d without space, %d commits", done, noSpace, commits)
+}
+
+// drop removes the image and the tree.
+func (f fixture) drop(t *testing.T) {
+	t.Helper()
+	require.NoError(t, os.Remove(f.image))
+	require.NoError(t, os.RemoveAll(f.tree))
 }
 
 // fixture writes out what the run has left: the image, the list of what must be
 // in it, and the contents of the files that the model has.
 func (r *modelRun) fixture(t *testing.T, base string) fixture {
 	t.Helper()
-	f := fixture{name: fmt.Sprintf("%v-%d", r.ffsModel, r.seed), image: base + ".img", tree: base}
-	copySparse(t, r.dev, f.image)
+	f := fixture{name: fmt.Sprintf("%s-%d", r.name, r.seed), image: base + ".img", tree: base}
+	require.NoError(t, writeSparse(r.dev, f.image))
 	require.NoError(t, os.Mkdir(base, 0o755))
 	f.x = expectation{want: modelManifest(t, r.model.Committed(), base), fields: manifest.All | manifest.DirNlink}
 	return f
 }
 
-func copySparse(t *testing.T, dev *blockio.Sparse, name string) {
-	t.Helper()
+// writeSparse writes a device to a new file, with its holes.
+func writeSparse(dev *blockio.Sparse, name string) (err error) {
 	out, err := os.Create(name)
-	require.NoError(t, err)
-	defer out.Close()
-	require.NoError(t, out.Truncate(dev.Size()))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	if err := out.Truncate(dev.Size()); err != nil {
+		return err
+	}
 	for off := int64(0); ; {
 		data, err := dev.SeekData(off)
 		if err == io.EOF {
-			return
+			return nil
+		} else if err != nil {
+			return err
 		}
-		require.NoError(t, err)
 		if off, err = dev.SeekHole(data); err != nil {
-			require.NoError(t, err)
+			return err
 		}
-		_, err = io.Copy(io.NewOffsetWriter(out, data), io.NewSectionReader(dev, data, off-data))
-		require.NoError(t, err)
+		if _, err = io.Copy(io.NewOffsetWriter(out, data), io.NewSectionReader(dev, data, off-data)); err != nil {
+			return err
+		}
+	}
+}
+
+// readSparse reads a file into a device of the same size.
+func readSparse(dev *blockio.Sparse, name string) error {
+	src, err := blockio.OpenFile(name)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	for off := int64(0); ; {
+		data, err := src.SeekData(off)
+		if err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if off, err = src.SeekHole(data); err != nil {
+			return err
+		}
+		if _, err = io.Copy(io.NewOffsetWriter(dev, data), io.NewSectionReader(src, data, off-data)); err != nil {
+			return err
+		}
 	}
 }
 
@@ -324,6 +307,16 @@ func modelManifest(t *testing.T, state *memfs.FS, dir string) manifest.Manifest 
 		e := manifest.Entry{
 			Path: rel, Type: modelTypes[a.Mode.Type()], Mode: uint32(a.Mode.Perm()), UID: a.UID, GID: a.GID, Nlink: a.Nlink,
 			Sec: a.Mtime.Unix(), Nsec: int64(a.Mtime.Nanosecond()), Link: rel,
+		}
+		attrs, err := state.Xattrs(ctx, a.Ino)
+		if err != nil {
+			return err
+		}
+		for name, value := range attrs {
+			if e.Xattrs == nil {
+				e.Xattrs = map[string]string{}
+			}
+			e.Xattrs[name] = string(value)
 		}
 		host := filepath.Join(dir, rel)
 		switch a.Mode.Type() {
@@ -361,24 +354,4 @@ func modelManifest(t *testing.T, state *memfs.FS, dir string) manifest.Manifest 
 var modelTypes = map[vfs.Mode]byte{
 	vfs.Regular: manifest.File, vfs.Dir: manifest.Dir, vfs.Symlink: manifest.Symlink, vfs.Char: manifest.Char,
 	vfs.Block: manifest.Block, vfs.FIFO: manifest.FIFO, vfs.Socket: manifest.Socket,
-}
-
-// modelReaders has Sleuth Kit, and if asked GRUB, look at the image.
-func (f fixture) modelReaders(t *testing.T, grub bool) {
-	t.Helper()
-	f.sleuthkit(t, manifest.Mode|manifest.Owner|manifest.Size|manifest.Mtime)
-	if !grub {
-		return
-	}
-	testtool.Need(t, "grub-fstest")
-	files := 0
-	for _, e := range f.x.want {
-		if e.Type != manifest.File || !plainName(e.Path) || files == 40 {
-			continue
-		}
-		files++
-		out, err := exec.Command("grub-fstest", f.image, "cmp", "/"+e.Path, filepath.Join(f.tree, e.Path)).CombinedOutput()
-		assert.NoErrorf(t, err, "%s: %s", e.Path, tailOf(out))
-	}
-	assert.Positive(t, files)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -119,7 +120,10 @@ func loopMount(t *testing.T, fs, image string) string {
 	if out, err := exec.Command("mount", "-t", fs, "-o", "loop,ro", image, dir).CombinedOutput(); err != nil {
 		testtool.Missing(t, "cannot mount: %s", out)
 	}
-	t.Cleanup(func() { testtool.Run(t, "umount", dir) })
+	t.Cleanup(func() {
+		// A program that another test starts just now may hold what was open here.
+		assert.Eventually(t, func() bool { return exec.Command("umount", dir).Run() == nil }, 10*time.Second, 20*time.Millisecond)
+	})
 	return dir
 }
 

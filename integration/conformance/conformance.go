@@ -34,6 +34,9 @@ type Options struct {
 	// started from it: until the program runs, the Go runtime cannot stop the
 	// world, which whoever serves the mount may need.
 	SameProcess bool
+	// Plain: there is nothing but files and directories, with a name each, and
+	// nobody keeps whose they are. See plain.go.
+	Plain bool
 	// NoDevices: device nodes cannot be made, for want of rights.
 	NoDevices bool
 	// NoFlags: there are no immutable and append-only files.
@@ -83,7 +86,7 @@ func Run(t *testing.T, dir string, opt Options) int {
 	for i, c := range all {
 		require.False(t, seen[c.name], "two cases of the name %s", c.name)
 		seen[c.name] = true
-		if c.skip != nil && c.skip(opt) {
+		if c.skip != nil && c.skip(opt) || opt.Plain && plainException(c.name) != "" {
 			continue
 		}
 		ran++

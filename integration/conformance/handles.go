@@ -152,8 +152,10 @@ func handleCases(opt Options) []testCase {
 	for _, c := range calls {
 		for _, h := range handles {
 			all = append(all, testCase{name: c.name + "/open-" + h.name, want: c.want[h.name], run: func(dir string, _ Options) error {
-				err := first(os.WriteFile(dir+"/file", []byte("contents of a file"), 0o644),
-					unix.Mkdir(dir+"/dir", 0o755), unix.Mknod(dir+"/fifo", unix.S_IFIFO|0o644, 0))
+				err := first(os.WriteFile(dir+"/file", []byte("contents of a file"), 0o644), unix.Mkdir(dir+"/dir", 0o755))
+				if err == nil && h.name == "fifo" {
+					err = unix.Mknod(dir+"/fifo", unix.S_IFIFO|0o644, 0)
+				}
 				if err != nil {
 					return err
 				}

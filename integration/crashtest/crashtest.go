@@ -32,6 +32,7 @@ type Case struct {
 	Check  func(ctx context.Context, dev blockio.Device, report func(vfs.Finding)) error
 	Size   int64 // bytes
 	Format vfs.FormatOptions
+	Image  []byte        // what to begin with, instead of Size and Format
 	Model  model.Options // Seed and Committed are the session's
 
 	// Atomic sessions commit once or twice, at the end of many operations.
@@ -124,12 +125,8 @@ func (w watched) WriteData(p []byte, off int64, fresh bool) error {
 
 // record makes a file system and does the operations.
 func (s *Session) record(ctx context.Context) error {
-	disk := blockiotest.NewDisk(s.Size)
-	maker := blockio.NewSession(disk, blockio.SessionOptions{})
-	if err := s.Driver.Format(maker, s.Format); err != nil {
-		return err
-	}
-	if err := maker.Commit(ctx); err != nil {
+	disk, err := s.disk(ctx)
+	if err != nil {
 		return err
 	}
 	s.start = &blockiotest.Medium{Disk: disk}
@@ -148,6 +145,19 @@ func (s *Session) record(ctx context.Context) error {
 		return err
 	}
 	return tx.Close()
+}
+
+// disk returns an empty file system.
+func (s *Session) disk(ctx context.Context) (*blockiotest.Disk, error) {
+	if s.Image != nil {
+		return blockiotest.DiskOf(s.Image), nil
+	}
+	disk := blockiotest.NewDisk(s.Size)
+	maker := blockio.NewSession(disk, blockio.SessionOptions{})
+	if err := s.Driver.Format(maker, s.Format); err != nil {
+		return nil, err
+	}
+	return disk, maker.Commit(ctx)
 }
 
 func (s *Session) operate(ctx context.Context, tx *blockio.Session, fsys vfs.WritableFS) error {
