@@ -192,9 +192,9 @@ func isDxNode(b []byte) bool {
 // lies at off on the device and at base in the directory. It reports whether
 // to go on.
 func (fs *FS) scanBlock(in *inode, b []byte, off int64, base, from uint64, visit func(*entry) bool) (more bool, err error) {
-	for pos := 0; pos < len(b); {
-		e, size, err := fs.entry(in, b, pos, off)
-		if err != nil {
+	var e entry // one for all: visit sees it for a moment only
+	for pos, size := 0, 0; pos < len(b); {
+		if e, size, err = fs.entry(in, b, pos, off); err != nil {
 			return false, err
 		}
 		e.pos, e.next = base+uint64(pos), base+uint64(pos+size)

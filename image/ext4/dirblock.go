@@ -43,9 +43,10 @@ func entryRoom(d *ondisk.DirEntry) int {
 // each calls fn for all entries, those not in use too, until it returns false.
 // They are checked as they come.
 func (a *dirArea) each(fn func(pos, size int, e *entry) bool) error {
-	for pos := 0; pos < len(a.b); {
-		e, size, err := a.fs.entry(a.in, a.b, pos, a.off)
-		if err != nil {
+	var e entry // one for all: fn sees it for a moment only
+	for pos, size := 0, 0; pos < len(a.b); {
+		var err error
+		if e, size, err = a.fs.entry(a.in, a.b, pos, a.off); err != nil {
 			return err
 		}
 		if !fn(pos, size, &e) {
