@@ -261,8 +261,8 @@ var ext4Ops = []ext4Op{
 
 // Where the file system lies in its file: guards are in front of it and behind.
 const (
-	ext4Guard = 1 << 20
-	ext4Size  = 40 << 20
+	ext4Guard = 512 << 10
+	ext4Size  = 24 << 20
 )
 
 // ext4Base makes an image with one of everything, by foreign tools, between
@@ -321,12 +321,14 @@ func ext4Base(t testing.TB, args string, size int64) string {
 }
 
 // judge has e2fsck look at the file system between the guards, which has to be
-// silent, and makes sure of these.
+// silent, and makes sure of these. It offers to put extents that were joined
+// closer together, as it does for the kernel, which leaves more of that.
 func judge(t testing.TB, image string) {
 	t.Helper()
 	out := testtool.Run(t, "e2fsck", "-fn", fmt.Sprintf("%s?offset=%d", image, ext4Guard))
 	for _, line := range strings.Split(out, "\n") {
-		if line != "" && !strings.HasPrefix(line, "e2fsck ") && !strings.HasPrefix(line, "Pass ") && !strings.Contains(line, " files (") {
+		if line != "" && !strings.HasPrefix(line, "e2fsck ") && !strings.HasPrefix(line, "Pass ") && !strings.Contains(line, " files (") &&
+			!strings.Contains(line, "could be narrower.  Optimize? no") {
 			t.Errorf("e2fsck says: %s", line)
 		}
 	}
