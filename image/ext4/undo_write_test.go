@@ -89,6 +89,11 @@ func TestFailedWriteIsUndone(t *testing.T) {
 // and everything then, even when space was short and had to be used twice.
 func TestAtomicTransaction(t *testing.T) {
 	for _, f := range forms {
+		switch f.name {
+		case "ext2", "ext4", "ext4-bigalloc", "ext4-inline":
+		default:
+			continue // allocate like one of these
+		}
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			b := treeBuilder{t, t.TempDir()}

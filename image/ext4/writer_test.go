@@ -95,7 +95,7 @@ func TestWriteAnywhere(t *testing.T) {
 					require.True(t, bytes.Equal(want[i], p[:n]), "file %d", i)
 				}
 			}
-			for step := range 400 {
+			for step := range 240 {
 				i := rnd.IntN(3)
 				off, n := rnd.IntN(2<<20), 1+rnd.IntN(1<<(4+rnd.IntN(14)))
 				switch rnd.IntN(8) {
@@ -128,7 +128,7 @@ func TestWriteAnywhere(t *testing.T) {
 				if step%50 == 0 {
 					verify(w)
 				}
-				if step%100 == 99 {
+				if step%80 == 79 {
 					require.NoError(t, w.Sync(ctx))
 					fsck(t, name)
 					verify(openImage(t, name))
