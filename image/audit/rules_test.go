@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // A sample is a tree that breaks rules and one that is much the same and does
@@ -92,6 +93,7 @@ func TestEveryRuleHasASample(t *testing.T) {
 // Whatever a file turns into, an audit ends, soon, and without a panic; and
 // what it could not read it does not call good.
 func TestHostile(t *testing.T) {
+	testtool.Sequential(t)
 	eachSample(t, func(t *testing.T, system System, c sample) {
 		all := systemFiles[system].with(c.bad)
 		// The families of the rules, which look at the same files.

@@ -10,11 +10,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // A hundred thousand names come and go in random order, with an index on the
 // medium or without, in seconds.
 func TestHundredThousandNames(t *testing.T) {
+	testtool.Sequential(t)
 	for _, f := range []form{
 		{"htree", []string{"-b", "4096"}},
 		{"htree-deep", []string{"-b", "1024", "-O", "large_dir"}},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/resflash/resflash/image/ext4/ondisk"
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // Files of every type, every mode bit, device numbers of every size, targets
@@ -93,6 +94,7 @@ func TestKernelSeesWhatWasCreated(t *testing.T) {
 // A directory counts its subdirectories up to 65,000: with dir_nlink it then
 // stops counting, without it there can be no more.
 func TestManySubdirectories(t *testing.T) {
+	testtool.Sequential(t)
 	for _, f := range []form{{"dir_nlink", nil}, {"counted", []string{"-O", "^dir_nlink"}}} {
 		t.Run(f.name, func(t *testing.T) {
 			image := mkfs(t, 128<<20, "", append([]string{"-t", "ext4", "-b", "1024", "-N", "70000", "-m", "0", "-O", "^has_journal"}, f.args...)...)

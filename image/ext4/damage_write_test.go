@@ -13,10 +13,12 @@ import (
 
 	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // Whatever is wrong with a file system, writing to it ends, without a panic.
 func TestDamageNeverPanicsTheWriter(t *testing.T) {
+	testtool.Sequential(t)
 	for _, f := range []form{
 		{"extents", []string{"-t", "ext4", "-b", "1024", "-O", "^metadata_csum,^has_journal,uninit_bg,ea_inode"}},
 		{"indirect", []string{"-t", "ext4", "-b", "1024", "-O", "^metadata_csum,^has_journal,^extent,^64bit,^flex_bg,^uninit_bg"}},

@@ -62,6 +62,7 @@ func namesIn(t testing.TB, fs vfs.FS, dir vfs.Ino) []string {
 // Names come and go at random, of all lengths, and are there for us, for
 // e2fsck and for debugfs.
 func TestNamesComeAndGo(t *testing.T) {
+	testtool.Sequential(t)
 	eachNameForm(t, 24<<20, func(t *testing.T, image string, w *Writer) {
 		rnd := rand.New(rand.NewPCG(1, 1))
 		dir := w.must(t, w.Root(), "dir", vfs.Dir|0o755)

@@ -13,10 +13,12 @@ import (
 	"github.com/resflash/resflash/image/ext4/ondisk"
 	"github.com/resflash/resflash/image/vfs"
 	"github.com/resflash/resflash/image/vfs/vfstest"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // Fast commits are shown as the kernel shows them after replaying them.
 func TestFastCommitsShowWhatMountingWouldShow(t *testing.T) {
+	testtool.Sequential(t)
 	needRoot(t, "mounts an image with the kernel")
 	for _, c := range []struct {
 		name string

@@ -76,6 +76,7 @@ func busy(t *testing.T, dir string) {
 // A file system copied while it was in use shows what the kernel shows after
 // it has replayed the journal, and what e2fsck leaves.
 func TestDirtyJournalShowsWhatMountingWouldShow(t *testing.T) {
+	testtool.Sequential(t)
 	needRoot(t, "mounts an image with the kernel")
 	testtool.Need(t, "e2fsck")
 	for _, c := range []struct {

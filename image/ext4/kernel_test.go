@@ -20,6 +20,7 @@ import (
 // What the kernel writes, with what mke2fs -d never makes: hash trees,
 // unwritten extents, large attribute values, times beyond 2038.
 func TestReadsWhatTheKernelWrites(t *testing.T) {
+	testtool.Sequential(t)
 	needRoot(t, "mounts an image with the kernel")
 	testtool.Need(t, "e2fsck", "tune2fs")
 	for _, c := range []struct {

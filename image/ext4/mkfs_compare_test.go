@@ -70,6 +70,7 @@ type madeCase struct {
 }
 
 func TestMkfsWritesWhatMke2fsWrites(t *testing.T) {
+	testtool.Sequential(t)
 	const k, m, g = 1 << 10, 1 << 20, 1 << 30
 	cases := []madeCase{
 		{size: 100 * k, fails: true}, {size: 200 * k}, {size: 1440 * k}, {size: 2048*k + 512}, {size: 4 * m}, {size: 8 * m}, {size: 8*m + 70*k},
@@ -84,6 +85,7 @@ func TestMkfsWritesWhatMke2fsWrites(t *testing.T) {
 
 // Every option that mke2fs has as well does the same.
 func TestMkfsOptionsAreThoseOfMke2fs(t *testing.T) {
+	testtool.Sequential(t)
 	const m, g = 1 << 20, 1 << 30
 	for _, c := range []struct {
 		kind string

@@ -60,6 +60,7 @@ func replays(t *testing.T, dirty string) {
 // File systems copied while they were in use, five times each: with all forms of
 // tags and checksums in the journal, revoked blocks, and orphans.
 func TestDirtyJournalIsReplayedAsByE2fsck(t *testing.T) {
+	testtool.Sequential(t)
 	needRoot(t, "mounts an image with the kernel")
 	testtool.Need(t, "e2fsck")
 	for _, c := range []struct {
@@ -133,6 +134,7 @@ func TestDirtyJournalIsReplayedAsByE2fsck(t *testing.T) {
 // A journal that debugfs wrote, with blocks that begin like those of a journal
 // and revoked ones, and an orphan that it put on the list.
 func TestDebugfsJournalIsReplayedAsByE2fsck(t *testing.T) {
+	testtool.Sequential(t)
 	testtool.Need(t, "e2fsck", "debugfs")
 	for _, c := range []struct {
 		name, open string

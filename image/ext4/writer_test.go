@@ -68,6 +68,7 @@ func lookup(t testing.TB, fs vfs.FS, path string) vfs.Ino {
 // Files are written to at random, cut and extended, and hold what they should,
 // for us, for e2fsck and after a commit.
 func TestWriteAnywhere(t *testing.T) {
+	testtool.Sequential(t)
 	for _, f := range forms {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
@@ -140,6 +141,7 @@ func TestWriteAnywhere(t *testing.T) {
 
 // Inodes and blocks of directories that come and go leave no trace.
 func TestInodesComeAndGo(t *testing.T) {
+	testtool.Sequential(t)
 	for _, f := range forms {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()

@@ -23,6 +23,7 @@ import (
 // Attributes come and go at random, in inodes, blocks and inodes of their own.
 // What does not fit is refused, and changes nothing.
 func TestXattrsComeAndGo(t *testing.T) {
+	testtool.Sequential(t)
 	eachNameForm(t, 24<<20, func(t *testing.T, image string, w *Writer) {
 		rnd := rand.New(rand.NewPCG(3, 1))
 		before, err := w.Statfs(ctx)

@@ -255,6 +255,7 @@ var variants = []struct {
 // Volumes made by mkfs.fat and filled by mtools read as mtools reads them, and
 // as they were written.
 func TestVariants(t *testing.T) {
+	testtool.Sequential(t)
 	folder := tree(t)
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {
@@ -296,6 +297,7 @@ func compareFree(t *testing.T, img string, fsys *fat.FS) {
 
 // The Sleuth Kit and GRUB read the same names and contents.
 func TestOtherReaders(t *testing.T) {
+	testtool.Sequential(t)
 	testtool.Need(t, "fls", "icat", "grub-fstest")
 	folder := tree(t)
 	for _, v := range variants {

@@ -12,6 +12,7 @@ import (
 	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/fat"
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // fuzzBase makes a small volume with something in it.
@@ -108,6 +109,7 @@ func FuzzWrite(f *testing.F) {
 
 // Volumes with random damage in their tables and directories.
 func TestWorkOnDamage(t *testing.T) {
+	testtool.Sequential(t)
 	for _, bits := range []int{12, 16, 32} {
 		base := fuzzBase(t, bits)
 		rnd := rand.New(rand.NewPCG(uint64(bits), 2))

@@ -119,6 +119,7 @@ func (c mkfsCase) same(t testing.TB) {
 
 // mkfs.fat is the judge of what a volume of a size should look like.
 func TestFormatAsMkfs(t *testing.T) {
+	testtool.Sequential(t)
 	testtool.Need(t, "mkfs.fat")
 	const kib, mib, gib = int64(1) << 10, int64(1) << 20, int64(1) << 30
 	var cases []mkfsCase
@@ -214,6 +215,7 @@ func TestFormatJudged(t *testing.T) {
 // Nothing on the device is taken for zero, and nothing of what was there before
 // can be mistaken for contents.
 func TestFormatOverGarbage(t *testing.T) {
+	testtool.Sequential(t)
 	for _, kind := range []string{"fat12", "fat16", "fat32"} {
 		b := bytes.Repeat([]byte{stale}, 40<<20)
 		s := blockio.NewSession(blockio.NewMemory(b), blockio.SessionOptions{})
@@ -275,6 +277,7 @@ func TestFormatIsRepeatable(t *testing.T) {
 
 // A volume never reaches beyond the device, at any size.
 func TestFormatFitsTheDevice(t *testing.T) {
+	testtool.Sequential(t)
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for range 300 {
 		size := int64(60<<10) + rnd.Int64N(12<<20)

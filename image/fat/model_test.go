@@ -20,6 +20,7 @@ import (
 	"github.com/resflash/resflash/image/vfs/vfstest/limits"
 	"github.com/resflash/resflash/image/vfs/vfstest/memfs"
 	"github.com/resflash/resflash/image/vfs/vfstest/model"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // A modelCase is a volume to do random operations on.
@@ -159,6 +160,7 @@ func runModel(t *testing.T, c modelCase, seed uint64, steps int) *model.Run {
 // In an atomic transaction nothing is on the medium until its owner commits it,
 // and everything then, even when space was short and had to be used twice.
 func TestModelAtomic(t *testing.T) {
+	testtool.Sequential(t)
 	for _, c := range []modelCase{modelCases[1], modelCases[5], modelCases[6]} {
 		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()

@@ -13,6 +13,7 @@ import (
 	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/fat"
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // What is not to be written to is refused, with the reason.
@@ -119,6 +120,7 @@ func TestReservedBits(t *testing.T) {
 
 // What is met of damage on the way is an error, and nothing is written.
 func TestDamageOnTheWay(t *testing.T) {
+	testtool.Sequential(t)
 	le := binary.LittleEndian
 	for name, c := range map[string]struct {
 		damage func(w *fat.Writer, table []byte, first, second uint32)

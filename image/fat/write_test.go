@@ -16,6 +16,7 @@ import (
 	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/fat"
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // A breaking transaction fails its n-th write of contents, and counts those that
@@ -271,6 +272,7 @@ func TestLargestDirectory(t *testing.T) {
 
 // 100,000 files in a tree take as much time for each as a few do.
 func TestManyNewFiles(t *testing.T) {
+	testtool.Sequential(t)
 	mem := inMemory(t, format(t, 100<<10, "-F", "32", "-s", "1"))
 	w := openWriter(t, mem, blockio.SessionOptions{})
 	for d := range 100 {

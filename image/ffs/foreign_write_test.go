@@ -21,6 +21,7 @@ import (
 // superblocks at other places, are edited and keep their ways; foreign readers
 // see what is in them.
 func TestEditWhatMakefsWrote(t *testing.T) {
+	testtool.Sequential(t)
 	testtool.Need(t, "fls", "icat")
 	for _, l := range []layout{
 		{1, false, 8192, 1024}, {2, false, 65536, 8192}, {2, false, 4096, 512}, {1, false, 16384, 16384},

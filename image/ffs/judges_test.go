@@ -31,6 +31,7 @@ func (img *image) moveSuper() {
 // The Sleuth Kit finds the same names with the same inodes, and reads the same
 // bytes.
 func TestReadLikeSleuthKit(t *testing.T) {
+	testtool.Sequential(t)
 	testtool.Need(t, "fls", "icat", "istat")
 	for _, l := range []layout{
 		{1, false, 8192, 1024}, {1, true, 16384, 2048}, {2, false, 65536, 8192}, {2, true, 65536, 16384},

@@ -14,6 +14,7 @@ import (
 	"github.com/resflash/resflash/image/vfs"
 	"github.com/resflash/resflash/image/vfs/vfstest/memfs"
 	"github.com/resflash/resflash/image/vfs/vfstest/model"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // A modelCase is a file system to do random operations on.
@@ -85,6 +86,7 @@ func runModel(t *testing.T, c modelCase, seed uint64, steps int) *model.Run {
 // In an atomic transaction nothing is on the medium until its owner commits it,
 // and everything then, even when space was short and had to be used twice.
 func TestModelAtomic(t *testing.T) {
+	testtool.Sequential(t)
 	for _, c := range []modelCase{modelCases[0], modelCases[2], modelCases[3]} {
 		t.Run(c.String(), func(t *testing.T) {
 			w, mem := newWriter(t, c.size, vfs.FormatOptions{Type: c.typ, BlockSize: c.bsize, FragSize: c.fsize, BytesPerInode: 4096})

@@ -16,6 +16,7 @@ import (
 	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/ffs/ondisk"
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 func ptr[T any](v T) *T { return &v }
@@ -73,6 +74,7 @@ func sizesOf() (all [][2]int) {
 
 // Every geometry holds what the format asks for, on volumes of odd sizes too.
 func TestNewfsEveryGeometry(t *testing.T) {
+	testtool.Sequential(t)
 	for version := ondisk.V1; version <= ondisk.V2; version++ {
 		for _, size := range sizesOf() {
 			opt := vfs.FormatOptions{Type: fmt.Sprintf("ffs%d", version), BlockSize: size[0], FragSize: size[1], Seed: ptr(uint64(1))}

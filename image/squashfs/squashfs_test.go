@@ -357,6 +357,7 @@ var forms = []struct{ name, args string }{
 
 // Every file system holds exactly what was put there, whatever its form.
 func TestForms(t *testing.T) {
+	testtool.Sequential(t)
 	testtool.Need(t, "mksquashfs")
 	folder := fullTree(t)
 	want := host(t, folder)

@@ -59,3 +59,13 @@ func RunIn(t testing.TB, dir, name string, args ...string) string {
 	}
 	return out.String()
 }
+
+// Sequential skips a long test in the short run, which is the one with the race
+// detector: the test has no goroutines, so there is nothing for that to find,
+// and it would take ten times as long.
+func Sequential(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("nothing concurrent; the run without -short has it")
+	}
+}

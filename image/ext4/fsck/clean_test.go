@@ -60,6 +60,7 @@ func TestMke2fsIsClean(t *testing.T) {
 // So is what the kernel makes: hash trees, unwritten blocks, values of
 // attributes in inodes of their own, freed space.
 func TestKernelIsClean(t *testing.T) {
+	testtool.Sequential(t)
 	testtool.Need(t, "e2fsck")
 	for _, m := range testext.Mixes() {
 		if !m.Kernel {

@@ -89,6 +89,7 @@ func e2fsck(t *testing.T, dir string, data []byte) (found bool, said string) {
 // repair makes it sound again for both: the files that were not touched are what
 // they were.
 func TestRepair(t *testing.T) {
+	testtool.Sequential(t)
 	healthy := healthyExt4s(t)
 	from, n := ext4Damages(t)
 	for _, what := range testdamage.Ext4Kinds() {

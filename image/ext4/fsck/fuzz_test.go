@@ -15,6 +15,7 @@ import (
 	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/vfs"
 	"github.com/resflash/resflash/integration/testext"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // fuzzImages are the smallest file systems that have everything.
@@ -99,6 +100,7 @@ func checkAndRepair(t *testing.T, data []byte) {
 
 // Random bytes anywhere in the metadata.
 func TestRandomFlips(t *testing.T) {
+	testtool.Sequential(t)
 	images := fuzzImages(t)
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 400 {

@@ -58,6 +58,7 @@ func pullPlug(t *testing.T, m testext.Mix) []byte {
 // What a power cut leaves is mended like e2fsck -p does, without a decision: the
 // journal is replayed, and what was open is deleted.
 func TestPowerCut(t *testing.T) {
+	testtool.Sequential(t)
 	testtool.Need(t, "e2fsck")
 	for _, m := range testext.Mixes() {
 		switch m.Name {

@@ -12,11 +12,13 @@ import (
 	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/vfs"
 	"github.com/resflash/resflash/integration/testext"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // A file system of 1 TiB is checked in little memory: a bit per block and four
 // per inode.
 func TestMemory(t *testing.T) {
+	testtool.Sequential(t)
 	m := testext.Mix{Size: 1 << 40, Args: []string{"-t", "ext4", "-N", "67108864",
 		"-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"}}
 	file, err := blockio.OpenWritableFile(m.Make(t, ""))

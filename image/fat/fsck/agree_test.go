@@ -14,6 +14,7 @@ import (
 	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/fat/ondisk"
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // A victim is a healthy volume with what a test must know to damage it.
@@ -239,6 +240,7 @@ func accidents() int {
 // fsck.fat is the judge: where it sees damage, so do we; after a repair neither
 // sees any, and what was not harmed is as it was.
 func TestAgreement(t *testing.T) {
+	testtool.Sequential(t)
 	for _, k := range kinds {
 		v := newVictim(t, k)
 		n := accidents()

@@ -8,10 +8,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // Volumes of mkfs.fat and mtools have no findings, and a repair changes nothing.
 func TestHealthy(t *testing.T) {
+	testtool.Sequential(t)
 	for _, k := range append([]kind{
 		{"floppy", 1440, ""}, {"floppy720", 720, ""}, {"floppy360", 360, ""}, {"one FAT", 1440, "-f 1"},
 		{"4k clusters", 8192, "-s 8"}, {"FAT16", 16384, "-F 16"}, {"labelled", 1440, "-n LABEL"},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/resflash/resflash/image/fat/ondisk"
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 var le = binary.LittleEndian
@@ -40,6 +41,7 @@ const (
 // Every kind of damage is found under its code, and by preening only what loses
 // nothing is mended.
 func TestDamages(t *testing.T) {
+	testtool.Sequential(t)
 	for _, k := range kinds[1:] {
 		v := newVictim(t, k)
 		info, backup := int64(512), int64(6*512)
