@@ -13,7 +13,7 @@ PACKAGES = acl attr debootstrap dosfstools e2fsprogs erofs-utils fdisk \
 	qemu-system-x86 rsync sleuthkit sqlite3 squashfs-tools squashfuse systemd \
 	util-linux xorriso xz-utils zstd
 
-.PHONY: build demo test unit integration bench fuzz lint tools clean
+.PHONY: build demo test unit race integration bench fuzz lint tools clean
 
 build: ## the static binary ./resflash
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o resflash ./cmd/resflash
@@ -21,10 +21,14 @@ build: ## the static binary ./resflash
 demo: build ## the main job, on an image that it makes itself
 	@integration/demo.sh
 
-test: tools build unit integration ## everything; what CI runs
+test: tools build unit race integration ## everything; what CI runs
 
+UNITS = $$($(GO) list ./... | grep -v /integration)
 unit:
-	RESFLASH_STRICT=1 $(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v /integration)
+	RESFLASH_STRICT=1 $(GO) test -timeout 30m $(UNITS)
+
+race: ## the same with the race detector, but for what is long and has no goroutines
+	RESFLASH_STRICT=1 $(GO) test -race -short -timeout 30m $(UNITS)
 
 integration: build
 	RESFLASH_STRICT=1 $(GO) test -timeout 45m ./integration/...

@@ -41,7 +41,7 @@ var modelCases = []modelCase{
 func TestModel(t *testing.T) {
 	for _, c := range modelCases {
 		t.Run(c.name, func(t *testing.T) {
-			r := runModel(t, c, 1, 2500)
+			r := runModel(t, c, 1, modelSteps(2500))
 			assert.Equal(t, c.full, r.NoSpace > 0, "ENOSPC %d times", r.NoSpace)
 		})
 	}
@@ -50,6 +50,14 @@ func TestModel(t *testing.T) {
 // quiet is what e2fsck says of a sound file system: the passes, a summary, and
 // sometimes that a tree of extents could be shorter, as the kernel leaves them too.
 var quiet = regexp.MustCompile(`^(e2fsck .*\n|Pass .*\n|Inode \d+ extent tree \(at level \d\) could be (shorter|narrower)\.  Optimize\? no\n|.* files \(.*\n|\n)*$`)
+
+// modelSteps is how many operations are done: fewer with the race detector.
+func modelSteps(n int) int {
+	if testing.Short() {
+		return n / 10
+	}
+	return n
+}
 
 func runModel(t *testing.T, c modelCase, seed uint64, steps int) *model.Run {
 	name := mkfs(t, c.size, "", append([]string{"-m", "0", "-N", "1200"}, c.args...)...)

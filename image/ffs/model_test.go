@@ -44,10 +44,18 @@ var modelCases = []modelCase{
 func TestModel(t *testing.T) {
 	for _, c := range modelCases {
 		t.Run(c.String(), func(t *testing.T) {
-			r := runModel(t, c, 1, 2500)
+			r := runModel(t, c, 1, modelSteps(2500))
 			assert.Equal(t, c.full, r.NoSpace > 0, "ENOSPC %d times", r.NoSpace)
 		})
 	}
+}
+
+// modelSteps is how many operations are done: fewer with the race detector.
+func modelSteps(n int) int {
+	if testing.Short() {
+		return n / 10
+	}
+	return n
 }
 
 func runModel(t *testing.T, c modelCase, seed uint64, steps int) *model.Run {
