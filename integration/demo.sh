@@ -58,6 +58,18 @@ fails resflash ls own.fs:/
 try resflash check --repair --yes --type ffs own.fs
 try "resflash cat own.fs:/etc/fstab | cmp - etc/fstab && echo nothing was lost"
 
+title "The same for ext4 and FAT."
+try resflash mkfs --type ext4 --from etc --label config --size 32M config.img
+try resflash cp -a demo.img:/usr config.img:/
+try resflash mv config.img:/usr config.img:/moved
+try resflash mkfs --type fat --label BOOT --size 8M boot.img
+try resflash cp -r site/htdocs boot.img:/
+try resflash check config.img boot.img
+try resflash inspect config.img
+
+title "What must not be shipped in it?"
+fails resflash audit demo.img
+
 title "Mount it for writing."
 mkdir mnt
 say resflash mount --quiet demo.img mnt

@@ -71,7 +71,7 @@ func TestBadInput(t *testing.T) {
 		{"not mounted", "umount full", 8, "", "resflash: unmount full: not mounted\n"},
 		{"not unmounted cleanly", "rm dirty.fs:/x", 11, "", "resflash: dirty.fs: volume whole: the clean flag is 0: not cleanly unmounted: needs fsck (at byte 65745): check it before writing\nhint: resflash check --repair dirty.fs\nresflash: dirty.fs: nothing was changed\n"},
 		{"no room in the image", "cp big own.fs:/", 12, "", "resflash: own.fs:/big: copy of big: no space left on device: volume whole is full\nresflash: own.fs: nothing was changed\n"},
-		{"superblock lost", "check lost.fs", 5, "lost.fs: not checked\n", "resflash: lost.fs: not checked: volume whole: unknown content: no file system that resflash knows\nhint: if it was FFS, its superblock may be lost: resflash check --type ffs lost.fs\n"},
+		{"superblock lost", "check lost.fs", 5, "lost.fs: not checked\n", "resflash: lost.fs: not checked: volume whole: unknown content: no file system that resflash knows\nhint: if its superblock is lost, there are copies: resflash check --type ffs (or ext4) lost.fs\n"},
 		{"immutable file", "rm own.fs:/bsd", 1, "", "resflash: own.fs:/bsd: operation not permitted\nhint: a file flag may forbid it: resflash chflags takes it away\nresflash: own.fs: nothing was changed\n"},
 		{"file system over another", "mkfs --type ffs2 disk.img:cfg", 1, "", "resflash: disk.img: volume f holds FFS2 (/cfg)\nhint: --force makes a new one all the same\nresflash: disk.img: nothing was changed\n"},
 		{"folder", "inspect .", 2, "", "resflash: .: is a directory, not an image\n"},

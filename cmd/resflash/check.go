@@ -230,7 +230,7 @@ func (c *checkCmd) advice(r *checkJSON) string {
 	case r.Volume == "":
 		return ""
 	case r.Status == statusUnchecked && errors.Is(r.err, image.ErrUnknown) && c.Type == "":
-		return "if it was FFS, its superblock may be lost: resflash check --type ffs " + r.at + "; or --type ext4"
+		return "if its superblock is lost, there are copies: resflash check --type ffs (or ext4) " + r.at
 	case r.Status == statusUnchecked:
 		return ""
 	case !c.Repair:

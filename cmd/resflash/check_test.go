@@ -71,7 +71,7 @@ func TestRepairOfALostSuperblock(t *testing.T) {
 	wipe(t, "new.fs", 65536)
 	_, stderr, code := resflash("check", "new.fs")
 	assert.Equal(t, exitNotImage, code)
-	assert.Contains(t, stderr, "hint: if it was FFS, its superblock may be lost: resflash check --type ffs new.fs; or --type ext4\n")
+	assert.Contains(t, stderr, "hint: if its superblock is lost, there are copies: resflash check --type ffs (or ext4) new.fs\n")
 	_, _, code = resflash("check", "--type", "ffs", "new.fs")
 	assert.Equal(t, exitDamaged, code)
 	stdout, stderr, code := resflash("check", "--repair", "--yes", "--type", "ffs", "new.fs")
