@@ -24,7 +24,8 @@ func (*chflagsCmd) Help() string {
 These are the file flags of the BSDs: schg and uchg make a file immutable, sappnd and
 uappnd let it only grow, nodump keeps dump(8) from saving it. They bind the system in
 the image and this program alike: an immutable file is not changed before its flag is
-gone.
+gone. ext4 has schg (chattr +i), sappnd (+a) and nodump (+d); FAT has its attributes:
+uhidden, usystem, uarch and urdonly.
 
 	resflash chflags noschg disk.img:/bsd
 	resflash chflags -R uchg,nodump disk.img:/var/db/keep` + exitStatus

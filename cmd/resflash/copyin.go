@@ -60,6 +60,9 @@ func newCopying(e *editor, c *cpCmd) *copying {
 // end says what had to be left out.
 func (j *copying) end() {
 	j.bar.end()
+	if j.sum.Flags > 0 {
+		j.e.w.note("file flags of %s left out: the format has none of the kind", plural(int(j.sum.Flags), "file", "files"))
+	}
 	if j.sum.Xattrs > 0 {
 		j.e.w.note("%s left out: the image cannot hold them", plural(int(j.sum.Xattrs), "extended attribute", "extended attributes"))
 	}
@@ -203,6 +206,7 @@ func (j *copying) copy(ctx context.Context, src source, at target) error {
 		done, err = populate.Copy(ctx, at.fs, src.path, dir, name, opt)
 	}
 	j.sum.Xattrs += done.Xattrs
+	j.sum.Flags += done.Flags
 	return j.error(src, at, err)
 }
 

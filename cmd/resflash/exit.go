@@ -86,6 +86,7 @@ func exitCode(err error) int {
 		volume  *image.UnknownVolumeError
 		corrupt *vfs.CorruptError
 		unsupp  *vfs.NotSupportedError
+		limit   *vfs.LimitError
 		beyond  *blockio.RangeError
 		dirty   *vfs.DirtyError
 	)
@@ -108,7 +109,7 @@ func exitCode(err error) int {
 		return exitLocked
 	case errors.As(err, &dirty):
 		return exitDirty
-	case errors.As(err, &unsupp):
+	case errors.As(err, &unsupp), errors.As(err, &limit):
 		return exitNotSupported
 	case errors.As(err, &corrupt), errors.As(err, &beyond), errors.Is(err, io.ErrUnexpectedEOF):
 		return exitDamaged

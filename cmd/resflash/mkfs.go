@@ -140,6 +140,9 @@ func (c *mkfsCmd) options() (vfs.FormatOptions, error) {
 	if c.Reserve != nil && (*c.Reserve < 0 || *c.Reserve > 99) {
 		return opt, usageError("resflash help mkfs", errors.New("--reserve is a percentage"))
 	}
+	if err := c.foreign(opt.Type); err != nil {
+		return opt, err
+	}
 	if c.From == "" && (c.Owner != "" || c.KeepOwner) {
 		return opt, usageError("", errors.New("--owner and --keep-owner are for --from"))
 	}
@@ -149,6 +152,38 @@ func (c *mkfsCmd) options() (vfs.FormatOptions, error) {
 	var err error
 	opt.Time, err = now()
 	return opt, err
+}
+
+// foreign refuses flags that mean nothing for a type: who gives one expects
+// it to have an effect.
+func (c *mkfsCmd) foreign(kind string) error {
+	ffs, ext, fat := strings.HasPrefix(kind, "ffs"), strings.HasPrefix(kind, "ext"), strings.HasSuffix(strings.TrimRight(kind, "0123456789"), "fat")
+	for _, f := range []struct {
+		name  string
+		given bool
+		has   bool // the type
+	}{
+		{"block-size", c.BlockSize != "", true}, // of FAT: a cluster
+		{"fragment-size", c.FragmentSize != "", ffs},
+		{"cluster-size", c.ClusterSize != "", ext || fat},
+		{"bytes-per-inode", c.BytesPerInode != "", ffs || ext},
+		{"inodes", c.Inodes != 0, ext},
+		{"inode-size", c.InodeSize != "", ext},
+		{"journal-size", c.JournalSize != "", ext && kind != "ext2"},
+		{"features", c.Features != "", ext},
+		{"reserve", c.Reserve != nil, ffs || ext},
+		{"mount-point", c.MountPoint != "", ffs || ext},
+		{"uuid", c.UUID != "", ext || fat},
+		{"hash-seed", c.HashSeed != "", ext},
+		{"fats", c.FATs != 0, fat},
+		{"root-entries", c.RootEntries != 0, fat && kind != "fat32"},
+		{"hidden", c.Hidden != nil, fat},
+	} {
+		if f.given && !f.has {
+			return usageError("resflash help mkfs", fmt.Errorf("--%s means nothing for %s", f.name, kind))
+		}
+	}
+	return nil
 }
 
 // inPlace makes it in a volume of an image.
@@ -234,7 +269,7 @@ func (c *mkfsCmd) newFile(ctx context.Context, w *world, name string, opt vfs.Fo
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*.part")
 	if err != nil {
-		return hostError(err)
+		return hostError(fmt.Errorf("%s: %w", name, leaf(err)))
 	}
 	tmp := f.Name()
 	defer os.Remove(tmp) // fails once it is renamed
@@ -343,7 +378,11 @@ func (c *mkfsCmd) print(w *world, m mkfsJSON) error {
 	if m.Volume != "whole" {
 		at += ":" + m.Volume
 	}
-	text := fmt.Sprintf("%s: %s, %s, blocks of %s", at, m.Type, size(m.Size), size(int64(m.BlockSize)))
+	unit := "blocks"
+	if strings.HasPrefix(m.Type, "FAT") {
+		unit = "clusters"
+	}
+	text := fmt.Sprintf("%s: %s, %s, %s of %s", at, m.Type, size(m.Size), unit, size(int64(m.BlockSize)))
 	if m.FragmentSize != m.BlockSize && m.FragmentSize != 0 {
 		text += ", fragments of " + size(int64(m.FragmentSize))
 	}

@@ -36,6 +36,10 @@ func (c *mkfsCmd) fill(ctx context.Context, w *world, name string, p *image.Part
 	if err != nil {
 		return nil, 0, fillError(name, p, err)
 	}
+	if done.Flags > 0 {
+		bar.end()
+		w.note("file flags of %s left out: the format has none of the kind", plural(int(done.Flags), "file", "files"))
+	}
 	if done.Xattrs > 0 {
 		bar.end()
 		w.note("%s left out: the file system cannot hold them", plural(int(done.Xattrs), "extended attribute", "extended attributes"))
@@ -93,7 +97,7 @@ func fillError(name string, p *image.Partition, err error) error {
 	err = fmt.Errorf("%s: %w", name, err)
 	var host *os.PathError
 	if errors.Is(err, syscall.ENOSPC) && !errors.As(err, &host) {
-		return &exitError{exitFull, "a larger --size, or fewer --bytes-per-inode, makes room", fmt.Errorf("%w: volume %s is full", err, p.ID)}
+		return &exitError{exitFull, "a larger --size makes room; a smaller --bytes-per-inode makes more inodes", fmt.Errorf("%w: volume %s is full", err, p.ID)}
 	}
 	return err
 }

@@ -152,7 +152,9 @@ func (at target) error(err error) error {
 		return &exitError{exitHost, "", fmt.Errorf("%s: %w", at.text, err)}
 	}
 	err = addressError(at.address, err)
+	var limit *vfs.LimitError
 	switch {
+	case errors.As(err, &limit):
 	case errors.Is(err, syscall.EPERM):
 		return &exitError{exitFailure, "a file flag may forbid it: resflash chflags takes it away", err}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):

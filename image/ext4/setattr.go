@@ -35,11 +35,17 @@ var flagBits = [...]struct {
 	{ondisk.FlNoDump, vfs.UserNoDump},
 }
 
+// errNoFlag is the error for flags that vfs has a name for and ext4 has not.
+var errNoFlag = &vfs.LimitError{
+	What:  "ext4 has no such file flag here: only schg and sappnd (of files and directories) and nodump",
+	Errno: syscall.EOPNOTSUPP,
+}
+
 // inodeFlags puts flags into the flags of an inode, the rest of which stay:
 // EOPNOTSUPP for those that the format has not.
 func inodeFlags(old uint32, mode vfs.Mode, flags vfs.Flags) (uint32, error) {
 	if flags&(vfs.SystemImmutable|vfs.SystemAppend) != 0 && !mode.IsRegular() && !mode.IsDir() {
-		return 0, syscall.EOPNOTSUPP // Linux has no way to set them there, and e2fsck takes them away
+		return 0, errNoFlag // Linux has no way to set them there, and e2fsck takes them away
 	}
 	for _, f := range flagBits {
 		old &^= f.bit
@@ -49,7 +55,7 @@ func inodeFlags(old uint32, mode vfs.Mode, flags vfs.Flags) (uint32, error) {
 		flags &^= f.flag
 	}
 	if flags != 0 {
-		return 0, syscall.EOPNOTSUPP
+		return 0, errNoFlag
 	}
 	return old, nil
 }

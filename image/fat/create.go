@@ -56,12 +56,12 @@ func (o *op) create(dirIno vfs.Ino, name string, node *vfs.NewNode) (file, error
 	switch node.Mode.Type() {
 	case vfs.Regular, vfs.Dir:
 	case vfs.Symlink, vfs.FIFO, vfs.Socket, vfs.Char, vfs.Block:
-		return file{}, syscall.EPERM
+		return file{}, errNoType(node.Mode)
 	default:
 		return file{}, syscall.EINVAL
 	}
 	if node.Flags&^heldFlags != 0 {
-		return file{}, syscall.EOPNOTSUPP
+		return file{}, errNoFlag
 	}
 	in := file{dirent: o.newDirent(node)}
 	var r clusterRun

@@ -55,11 +55,12 @@ func (o *op) setattr(in *file, or *orphan, set *vfs.SetAttr) error {
 		return syscall.EISDIR
 	case set.Size != nil && *set.Size < 0:
 		return syscall.EINVAL
-	case set.UID != nil && *set.UID != 0, set.GID != nil && *set.GID != 0,
-		set.Mode != nil && set.Mode.Perm()&^0o777 != 0:
-		return syscall.EPERM
+	case set.UID != nil && *set.UID != 0, set.GID != nil && *set.GID != 0:
+		return errNoOwners
+	case set.Mode != nil && set.Mode.Perm()&^0o777 != 0:
+		return errNoSetID
 	case set.Flags != nil && *set.Flags&^heldFlags != 0:
-		return syscall.EOPNOTSUPP
+		return errNoFlag
 	case set.Size != nil && *set.Size > maxFile:
 		return syscall.EFBIG
 	}

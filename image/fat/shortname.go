@@ -27,15 +27,20 @@ func (n *newName) slots() uint32 {
 // drops them, it takes no dots at the end.
 func checkName(name string) error {
 	switch {
-	case name == "" || !utf8.ValidString(name):
+	case name == "":
 		return syscall.EINVAL
+	case !utf8.ValidString(name):
+		return errNameUTF8
 	case unitsIn(name) > ondisk.LongMax:
 		return syscall.ENAMETOOLONG
-	case strings.ContainsAny(name, "\"*/:<>?\\|") || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' }):
-		return syscall.EINVAL
+	}
+	for _, r := range name {
+		if r < ' ' || strings.ContainsRune("\"*/:<>?\\|", r) {
+			return errNameRune(r)
+		}
 	}
 	if last := name[len(name)-1]; last == ' ' || last == '.' {
-		return syscall.EINVAL
+		return errNameEnd
 	}
 	return nil
 }

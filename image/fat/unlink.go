@@ -22,7 +22,7 @@ func (w *Writer) Link(ctx context.Context, ino, dir vfs.Ino, name string) (vfs.A
 		if or != nil && !or.isDir() {
 			return syscall.ENOENT
 		}
-		return syscall.EPERM
+		return errNoLinks
 	})
 }
 

@@ -40,8 +40,7 @@ func (c *copier) file(ctx context.Context, fd int, at place, st *unix.Stat_t) er
 			if flags != 0 {
 				set.Flags = &flags
 			}
-			_, err = c.fs.Setattr(ctx, ino, set)
-			return err
+			return c.setattr(ctx, ino, set, uint64(st.Nlink))
 		})
 	})
 }

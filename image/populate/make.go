@@ -121,14 +121,14 @@ func (c *copier) once(ctx context.Context, at place, key hostFile, names uint64,
 	if names > 1 {
 		if first, ok := c.links[key]; ok {
 			err := c.link(ctx, first, at)
-			if !errors.Is(err, syscall.EMLINK) {
+			if !errors.Is(err, syscall.EMLINK) && !beyond(err) {
 				if err == nil {
 					m.Link = true
 					c.made(at, m)
 				}
 				return err
 			}
-			// The file can have no more names: another one begins.
+			// The file can have no more names, or no file can: another one begins.
 		}
 	}
 	ino, err := make()
@@ -274,8 +274,7 @@ func (c *copier) directory(ctx context.Context, f *os.File, at place, st *unix.S
 	if flags := c.flags(fd); flags != 0 {
 		set.Flags = &flags
 	}
-	_, err = c.fs.Setattr(ctx, ino, set)
-	return err
+	return c.setattr(ctx, ino, set, 1)
 }
 
 // enter makes a directory of the image, or finds the one that is there.

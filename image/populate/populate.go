@@ -76,6 +76,7 @@ type Result struct {
 	Files  int64 // everything that was made, directories as well
 	Bytes  int64 // of contents
 	Xattrs int64 // extended attributes that the file system cannot hold
+	Flags  int64 // files with flags that the format has not
 }
 
 // Copy copies the file of the host at src, with everything below it, to name in
@@ -86,7 +87,8 @@ type Result struct {
 // Preserved are owners, modes with their set-id bits, modification times,
 // devices, FIFOs, sockets, symbolic links, hard links within the tree, and
 // holes. The time of the last access is that of the modification: the host's
-// depends on who has looked.
+// depends on who has looked. A format without hard links gets copies of the
+// file; owners, set-id bits and flags that it has not are left out.
 //
 // Files that exist are replaced, existing directories are filled up. What
 // cannot be copied in full is not there at all. Nothing is committed.
@@ -108,7 +110,11 @@ func Copy(ctx context.Context, fsys vfs.WritableFS, src string, dir vfs.Ino, nam
 	if name == "." {
 		at.image = path.Join("/", opt.Path)
 	}
-	return c.done, c.add(ctx, fd, base, base == ".", at)
+	if err := c.add(ctx, fd, base, base == ".", at); err != nil {
+		return c.done, err
+	}
+	err = c.finishFlags(ctx)
+	return c.done, err
 }
 
 // A hostFile is a file of the host, whatever its names.
@@ -122,6 +128,7 @@ type copier struct {
 	buf    []byte
 	done   Result
 
+	later    []flagged
 	replaced bool    // what was made last, in place of something
 	first    vfs.Ino // the first directory that was made
 }

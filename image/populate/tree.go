@@ -33,7 +33,11 @@ func CopyTree(ctx context.Context, fsys vfs.WritableFS, tree *vfs.Tree, src stri
 		return c.done, err
 	}
 	t := &treeCopier{copier: c, src: tree, above: map[vfs.Ino]bool{}}
-	return c.done, t.add(ctx, attr, at)
+	if err := t.add(ctx, attr, at); err != nil {
+		return c.done, err
+	}
+	err = c.finishFlags(ctx)
+	return c.done, err
 }
 
 type treeCopier struct {
@@ -131,8 +135,11 @@ func (t *treeCopier) finish(ctx context.Context, attr vfs.Attr, node vfs.NewNode
 	if attr.Flags != 0 {
 		set.Flags = &attr.Flags
 	}
-	_, err := t.fs.Setattr(ctx, ino, set)
-	return err
+	names := uint64(attr.Nlink)
+	if attr.Mode.IsDir() {
+		names = 1
+	}
+	return t.setattr(ctx, ino, set, names)
 }
 
 func (t *treeCopier) directory(ctx context.Context, attr vfs.Attr, node vfs.NewNode, at place) error {

@@ -28,6 +28,19 @@ func Corruptf(off int64, structure, format string, args ...any) error {
 	return &CorruptError{Structure: structure, Off: off, Detail: fmt.Sprintf(format, args...)}
 }
 
+// LimitError reports what a format has no way to record, however much room
+// there is: a symbolic link on FAT. It unwraps to the errno that Linux has for
+// it, which says less.
+type LimitError struct {
+	What  string // "FAT has no symbolic links"
+	Errno syscall.Errno
+}
+
+func (e *LimitError) Error() string { return e.What }
+
+// Unwrap makes errors.Is with the errno true.
+func (e *LimitError) Unwrap() error { return e.Errno }
+
 // NotSupportedError reports something that is not damaged, but that this
 // program does not read or write. It unwraps to EOPNOTSUPP.
 type NotSupportedError struct {
