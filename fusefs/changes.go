@@ -69,6 +69,7 @@ type nameChange struct {
 	dir, to vfs.Ino
 	name    string
 	toName  string
+	lost    bool // a directory that it was in is gone
 }
 
 func (c *changes) name(n nameChange) {
@@ -103,6 +104,18 @@ func (c *changes) moved(dir vfs.Ino, name string, to vfs.Ino, toName string, ove
 		c.removed.Add(1)
 	}
 	c.name(nameChange{kind: Renamed, dir: dir, name: name, to: to, toName: toName})
+}
+
+// forget takes the directory ino out of what is remembered: it is gone, and its
+// number may be that of another before long.
+func (c *changes) forget(ino vfs.Ino) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.names {
+		if n := &c.names[i]; n.dir == ino || n.kind == Renamed && n.to == ino {
+			n.lost = true
+		}
+	}
 }
 
 // file notes that the file ino has been changed.
@@ -143,6 +156,9 @@ func (v *volume) sum() Changes {
 	c.mu.Unlock()
 	paths := map[vfs.Ino]string{v.root: ""}
 	for _, n := range names {
+		if n.lost {
+			continue
+		}
 		out := NameChange{Kind: n.kind}
 		dir, known := v.path(n.dir, paths)
 		out.Path = dir + "/" + n.name

@@ -40,6 +40,9 @@ func (r *raw) remove(id uint64, name string, isDir bool) fuse.Status {
 		return w.fs.Unlink(background, dir, name)
 	})
 	if err == nil {
+		if isDir {
+			w.changes.forget(victim.Ino)
+		}
 		w.changes.gone(dir, name)
 		w.changed()
 	}
@@ -82,6 +85,9 @@ func (r *raw) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName stri
 			return w.fs.Rename(background, oldDir, oldName, newDir, newName, flags)
 		})
 		if err == nil {
+			if victim != nil && victim.Mode.IsDir() {
+				w.changes.forget(victim.Ino)
+			}
 			w.changes.moved(oldDir, oldName, newDir, newName, victim != nil)
 			w.changed()
 		}

@@ -345,8 +345,9 @@ func TestChanges(t *testing.T) {
 	require.NoError(t, os.Mkdir(mnt+"/tmp", 0o755))
 	write(t, mnt+"/tmp/file", "")
 	require.NoError(t, os.RemoveAll(mnt+"/tmp"))
+	require.NoError(t, os.Mkdir(mnt+"/reused", 0o755)) // perhaps with the number that /tmp had
 	want := fusefs.Changes{
-		Volume: "root", Created: 4, Removed: 3, Renamed: 1, Changed: 2, Written: 7 + 8 + 5,
+		Volume: "root", Created: 5, Removed: 3, Renamed: 1, Changed: 2, Written: 7 + 8 + 5,
 		Names: []fusefs.NameChange{
 			{Kind: fusefs.Created, Path: "/new"},
 			{Kind: fusefs.Created, Path: "/newer/file"},
@@ -354,6 +355,7 @@ func TestChanges(t *testing.T) {
 			{Kind: fusefs.Removed, Path: "/etc/passwd"},
 			{Kind: fusefs.Created, Path: "/tmp"},
 			{Kind: fusefs.Removed, Path: "/tmp"},
+			{Kind: fusefs.Created, Path: "/reused"},
 		},
 	}
 	assert.Equal(t, want, srv.Changes()[0])

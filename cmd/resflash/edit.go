@@ -196,6 +196,9 @@ func (e *editor) volume(ctx context.Context, a address) (*image.Volume, vfs.Writ
 			return nil, nil, err
 		}
 		e.volumes[p] = v
+		if r, ok := fsys.(vfs.Recovered); ok && r.Recovered() != "" {
+			e.w.note("%s: volume %s: %s", a.image, p.ID, r.Recovered())
+		}
 	}
 	return v, fsys, nil
 }

@@ -175,6 +175,7 @@ func inspectVolume(ctx context.Context, p *image.Partition) (*volumeJSON, error)
 		return v, fmt.Errorf("volume %s: %w", p.ID, err)
 	}
 	used, free := int64(st.Blocks-min(st.Free, st.Blocks))*st.BlockSize, int64(st.Free)*st.BlockSize
+	used = min(used, v.Size) // a format that counts in blocks counts the last one whole
 	v.Used, v.Free = &used, &free
 	os, err := image.IdentifyOS(ctx, vol.Tree)
 	if err != nil {

@@ -94,3 +94,13 @@ func TestWhatTheFormatHasNotIsNamed(t *testing.T) {
 		assert.Contains(t, []int{exitNotSupported, exitUsage, exitHost}, code, args)
 	}
 }
+
+// Small partitions with FAT32 are made, as mkfs.fat does, but not silently.
+func TestSmallFAT32IsNoted(t *testing.T) {
+	t.Chdir(t.TempDir())
+	_, stderr, code := resflash("mkfs", "--type", "fat32", "--size", "16M", "small.img")
+	assert.Equal(t, exitOK, code)
+	assert.Contains(t, stderr, "fewer than 65525 clusters")
+	_, stderr, _ = resflash("mkfs", "--type", "fat32", "--size", "64M", "large.img")
+	assert.Empty(t, stderr)
+}

@@ -70,6 +70,10 @@ With --seed, and with SOURCE_DATE_EPOCH set, the same command gives the same byt
 "free", "inodes", "files", "label", "uuid"}, where files is how many were copied.` + exitStatus
 }
 
+// fat32Clusters is how many clusters a FAT32 has at least, by Microsoft's
+// specification: there it is their number that makes the type.
+const fat32Clusters = 65525
+
 // mkfsJSON is what mkfs --json prints.
 type mkfsJSON struct {
 	Image        string `json:"image"`
@@ -302,12 +306,15 @@ func (c *mkfsCmd) newFile(ctx context.Context, w *world, name string, opt vfs.Fo
 // mkfsError takes the temporary name out of an error, and sees to it that the
 // right one is in it.
 func mkfsError(name, tmp string, err error) error {
+	text := strings.ReplaceAll(err.Error(), tmp, name)
+	switch {
+	case text != err.Error():
+		err = &exitError{exitCode(err), hint(err), errors.New(text)}
+	case !strings.HasPrefix(text, name+": "):
+		err = leaf(err)
+	}
 	if strings.HasPrefix(err.Error(), name+": ") {
 		return err
-	}
-	err = leaf(err)
-	if code := exitCode(err); strings.Contains(err.Error(), tmp) {
-		return &exitError{code, hint(err), errors.New(strings.ReplaceAll(err.Error(), tmp, name))}
 	}
 	return fmt.Errorf("%s: %w", name, err)
 }
@@ -363,6 +370,9 @@ func (c *mkfsCmd) format(ctx context.Context, w *world, name string, p *image.Pa
 	st, err := fsys.Statfs(ctx)
 	if err != nil {
 		return mkfsJSON{}, err
+	}
+	if info.Type == "FAT32" && st.Blocks < fat32Clusters {
+		w.note("%s: some systems take FAT32 for FAT16 if it has fewer than %d clusters; this one has %d. --type fat chooses what fits", name, fat32Clusters, st.Blocks)
 	}
 	return mkfsJSON{
 		Image: name, Volume: p.ID, Type: info.Type, Size: p.Device().Size(), BlockSize: info.BlockSize, FragmentSize: info.FragSize,

@@ -16,6 +16,7 @@ import (
 	"github.com/resflash/resflash/fusefs"
 	"github.com/resflash/resflash/image"
 	"github.com/resflash/resflash/image/blockio"
+	"github.com/resflash/resflash/image/vfs"
 )
 
 type mountCmd struct {
@@ -209,6 +210,9 @@ func (m *mounting) volume(ctx context.Context, p *image.Partition) (*image.Volum
 	}
 	v, err := p.Edit(ctx)
 	if err == nil {
+		if r, ok := v.FS.(vfs.Recovered); ok && r.Recovered() != "" {
+			m.notes = append(m.notes, fmt.Sprintf("volume %s: %s", p.ID, r.Recovered()))
+		}
 		return v, setClock(v.FS)
 	}
 	v, readErr := p.Volume(ctx)

@@ -475,3 +475,18 @@ func TestUmountSaysThatItWaits(t *testing.T) {
 	assert.Equal(t, "disk.img", report.Image)
 	assert.Equal(t, 1, said)
 }
+
+// The number of a directory that was removed may be that of another: what was in
+// the first is not said to have been in the second.
+func TestRemovedDirectoryIsNotTakenForItsSuccessor(t *testing.T) {
+	image := filepath.Join(t.TempDir(), "new.fs")
+	works(t, "mkfs", "--type", "ext4", "--size", "8M", image)
+	works(t, "mkdir", image+":/old")
+	writes(t, "x", image+":/old/inside")
+	dir := mounted(t, image)
+	require.NoError(t, os.RemoveAll(dir+"/old"))
+	require.NoError(t, os.Mkdir(dir+"/other", 0o755))
+	out := works(t, "umount", dir)
+	assert.NotContains(t, out, "inside")
+	assert.Contains(t, out, "removed /old")
+}

@@ -3,6 +3,7 @@ package ext4
 import (
 	"context"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +33,8 @@ type Writer struct {
 	*FS
 	tx    blockio.Transaction
 	leave func()
+
+	recovered string // what was done to it by opening it
 
 	pinMu sync.Mutex
 	pins  map[vfs.Ino]int
@@ -104,8 +107,14 @@ func openWriter(ctx context.Context, dev blockio.Transaction) (*Writer, error) {
 		w.leave()
 		return nil, err
 	}
+	if re != nil {
+		w.recovered = strings.Replace(re.note, "replayed in memory", "replayed", 1)
+	}
 	return w, nil
 }
+
+// Recovered implements [vfs.Recovered].
+func (w *Writer) Recovered() string { return w.recovered }
 
 // recover does what is left to do on a file system that was not unmounted. re is
 // what its journal says, or nil.

@@ -151,6 +151,13 @@ type Seeded interface {
 	SetSeed(seed uint64)
 }
 
+// A Recovered file system may have been mounted by a system that never
+// unmounted it. Opening it for writing then does what its format provides for.
+type Recovered interface {
+	// Recovered says what that was; nothing if there was nothing to do.
+	Recovered() string
+}
+
 // A Reserver keeps part of its space for the superuser. By default nothing is
 // allocated from it.
 type Reserver interface {
