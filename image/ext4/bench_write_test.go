@@ -58,7 +58,7 @@ func BenchmarkSmallFiles(b *testing.B) {
 func BenchmarkManyNames(b *testing.B) {
 	const names = 100_000
 	for b.Loop() {
-		w := benchWriter(b, 1<<30)
+		w := benchWriter(b, 2<<30)
 		for i := range names {
 			_, err := w.Create(ctx, w.Root(), fmt.Sprintf("a-name-%d", i), vfs.NewNode{Mode: vfs.Regular | 0o644})
 			require.NoError(b, err)

@@ -240,8 +240,12 @@ func (fs *FS) entry(in *inode, b []byte, pos int, off int64) (e entry, size int,
 	}
 	// Linux gives EIO for such names (verify_dirent_name). They would lead
 	// those who build paths of them elsewhere.
-	if d.NameLen == 0 || bytes.IndexByte(e.name, '/') >= 0 || bytes.IndexByte(e.name, 0) >= 0 {
+	if isImpossible(e.name) {
 		return corrupt("impossible name %q", e.name)
 	}
 	return e, d.RecLen, nil
+}
+
+func isImpossible(name []byte) bool {
+	return len(name) == 0 || bytes.IndexByte(name, '/') >= 0 || bytes.IndexByte(name, 0) >= 0
 }

@@ -57,34 +57,60 @@ func (a *dirArea) each(fn func(pos, size int, e *entry) bool) error {
 	return nil
 }
 
-// find returns the place of a name, or -1.
-func (a *dirArea) find(name string) (at int, found entry, err error) {
-	at = -1
-	err = a.each(func(pos, _ int, e *entry) bool {
-		if e.ino != 0 && string(e.name) == name {
-			at, found = pos, *e
+// next decodes and checks the entry at pos, as [FS.entry] does, which says what
+// is wrong. Names are looked for in whole blocks all the time, so what is right
+// is passed over quickly.
+func (a *dirArea) next(pos int) (d ondisk.DirEntry, name []byte, err error) {
+	b := a.b[pos:]
+	if len(b) >= ondisk.DirEntryHeader {
+		d = ondisk.DecodeDirEntry(b, int(a.fs.blockSize))
+	}
+	if d.RecLen < ondisk.DirEntryMin || d.RecLen%4 != 0 || d.RecLen > len(b) ||
+		ondisk.DirEntrySize(d.NameLen) > d.RecLen || d.Ino > a.fs.sb.InodesCount {
+		_, _, err = a.fs.entry(a.in, a.b, pos, a.off)
+		return d, nil, err
+	}
+	if d.Ino != 0 {
+		name = b[ondisk.DirEntryHeader:][:d.NameLen]
+		if isImpossible(name) {
+			_, _, err = a.fs.entry(a.in, a.b, pos, a.off)
 		}
-		return at < 0
-	})
-	return at, found, err
+	}
+	return d, name, err
+}
+
+// find returns the place of a name and its inode, or -1.
+func (a *dirArea) find(name string) (at int, ino uint32, err error) {
+	for pos := 0; pos < len(a.b); {
+		d, found, err := a.next(pos)
+		if err != nil {
+			return -1, 0, err
+		}
+		if d.Ino != 0 && string(found) == name {
+			return pos, d.Ino, nil
+		}
+		pos += d.RecLen
+	}
+	return -1, 0, nil
 }
 
 // room returns the entry that a new one of need bytes can take its space from,
 // or -1, and the largest such space that any entry has.
 func (a *dirArea) room(need int) (at, most int, err error) {
 	at = -1
-	err = a.each(func(pos, size int, e *entry) bool {
-		free := size
-		if e.ino != 0 {
-			free -= ondisk.DirEntrySize(len(e.name))
+	for pos := 0; pos < len(a.b); {
+		d, _, err := a.next(pos)
+		if err != nil {
+			return -1, 0, err
 		}
+		free := d.RecLen - entryRoom(&d)
 		if free >= need && at < 0 {
 			at = pos
 		}
 		most = max(most, free)
-		return true
-	})
-	return at, most, err
+		pos += d.RecLen
+	}
+	return at, most, nil
 }
 
 // insert puts a name behind the entry at pos, where room found some. It returns

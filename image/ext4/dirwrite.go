@@ -92,8 +92,8 @@ func (o *op) locate(dir *inode, name string) (dirSlot, error) {
 			if err != nil {
 				return dirSlot{}, err
 			}
-			if at, e, err := a.find(name); err != nil || at >= 0 {
-				return dirSlot{n, at, e.ino}, err
+			if at, ino, err := a.find(name); err != nil || at >= 0 {
+				return dirSlot{n, at, ino}, err
 			}
 		}
 		return dirSlot{}, nil
@@ -119,14 +119,7 @@ func (o *op) locate(dir *inode, name string) (dirSlot, error) {
 			return o.slotAt(&e), err
 		}
 	}
-	var s dirSlot
-	err := o.f.scan(o.ctx, dir, 0, func(e *entry) bool {
-		if string(e.name) == name {
-			s = o.slotAt(e)
-		}
-		return s.ino == 0
-	})
-	return s, err
+	return o.f.search(o.ctx, dir, name)
 }
 
 func (o *op) slotAt(e *entry) dirSlot {

@@ -227,9 +227,9 @@ func (t *dxTree) find(ctx context.Context, name string) (lblk uint32, at int, in
 			return 0, 0, 0, err
 		}
 		a := t.fs.blockArea(t.in, b, off)
-		at, e, err := a.find(name)
+		at, ino, err := a.find(name)
 		if err != nil || at >= 0 {
-			return lblk, at, e.ino, err
+			return lblk, at, ino, err
 		}
 		switch next, ok, err := t.next(); {
 		case err != nil:

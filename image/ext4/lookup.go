@@ -74,14 +74,40 @@ func (fs *FS) find(ctx context.Context, in *inode, name string) (uint32, error) 
 
 // findLinear searches a directory from the start.
 func (fs *FS) findLinear(ctx context.Context, in *inode, name string) (ino uint32, err error) {
-	err = fs.scan(ctx, in, 0, func(e *entry) bool {
-		if string(e.name) == name {
-			ino = e.ino
-		}
-		return ino == 0
-	})
+	if in.has(ondisk.FlInlineData) {
+		err = fs.scanInline(in, 0, func(e *entry) bool {
+			if string(e.name) == name {
+				ino = e.ino
+			}
+			return ino == 0
+		})
+	} else {
+		var s dirSlot
+		s, err = fs.search(ctx, in, name)
+		ino = s.ino
+	}
 	if err == nil && ino == 0 {
 		err = syscall.ENOENT
 	}
 	return ino, err
+}
+
+// search finds a name in the blocks of a directory, from the first to the last.
+func (fs *FS) search(ctx context.Context, in *inode, name string) (dirSlot, error) {
+	m := fs.mapper(in)
+	for lblk := uint64(0); lblk*uint64(fs.blockSize) < uint64(in.size); lblk++ {
+		if err := ctx.Err(); err != nil {
+			return dirSlot{}, err
+		}
+		b, off, err := fs.dirBlock(&m, lblk)
+		if err != nil {
+			return dirSlot{}, err
+		}
+		// A checksum, and an index, lie in an entry without a name.
+		a := dirArea{fs: fs, in: in, b: b, off: off}
+		if at, ino, err := a.find(name); err != nil || at >= 0 {
+			return dirSlot{lblk, at, ino}, err
+		}
+	}
+	return dirSlot{}, nil
 }
