@@ -92,7 +92,7 @@ func TestDebianBoots(t *testing.T) {
 	root := debianRoot(t)
 	img := filepath.Join(t.TempDir(), "debian.img")
 	resflash(t, "mkfs", "--type", "ext4", "--label", "debian", "--size", "1G", "--from", root, "--keep-owner", img)
-	e2fsck(t, img, nil)
+	e2fsck(t, img, []string{})
 
 	d, err := image.Edit(t.Context(), img, image.EditOptions{})
 	require.NoError(t, err)
@@ -110,7 +110,7 @@ func TestDebianBoots(t *testing.T) {
 	require.NoError(t, us.Create("etc/issue", []byte("edited by resflash\n")))
 	require.NoError(t, d.Commit(t.Context()))
 	require.NoError(t, d.Close())
-	e2fsck(t, img, nil)
+	e2fsck(t, img, []string{})
 
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()

@@ -2,6 +2,7 @@ package ext4
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -81,5 +82,35 @@ func BenchmarkLargeFile(b *testing.B) {
 			require.NoError(b, err)
 		}
 		require.NoError(b, w.Sync(ctx))
+	}
+}
+
+// Blocks of 4 KiB all over a large sparse file, and over one whose space was
+// reserved, with a commit after so many of them.
+func BenchmarkScatteredWrites(b *testing.B) {
+	const blocks, writes = 1 << 18, 100_000
+	p := pattern(4096, 1)
+	for _, reserved := range []bool{false, true} {
+		for _, each := range []int{writes, 1000, 10} {
+			b.Run(fmt.Sprintf("reserved=%t/commit=%d", reserved, each), func(b *testing.B) {
+				for b.Loop() {
+					w := benchWriter(b, 2<<30)
+					a, err := w.Create(ctx, w.Root(), "sparse", vfs.NewNode{Mode: vfs.Regular | 0o644})
+					require.NoError(b, err)
+					if reserved {
+						require.NoError(b, w.Fallocate(ctx, a.Ino, 0, 0, blocks*4096))
+					}
+					rnd := rand.New(rand.NewPCG(1, 2))
+					for i := range writes {
+						_, err := w.WriteAt(ctx, a.Ino, p, rnd.Int64N(blocks)*4096)
+						require.NoError(b, err)
+						if (i+1)%each == 0 {
+							require.NoError(b, w.Sync(ctx))
+						}
+					}
+				}
+				b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/writes, "µs/write")
+			})
+		}
 	}
 }

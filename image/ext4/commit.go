@@ -38,9 +38,10 @@ func (w *Writer) bound(ctx context.Context) {
 }
 
 // Freeze implements [blockio.Participant]: the counts that are kept in memory
-// are written where they belong, and everything goes to the transaction.
-func (w *Writer) Freeze(context.Context) error {
+// are written where they belong, extent trees are packed, and everything goes to the transaction.
+func (w *Writer) Freeze(ctx context.Context) error {
 	w.mu.Lock()
+	w.packTrees(ctx)
 	if w.changed {
 		for _, gr := range w.stale {
 			if err := w.writeDesc(gr); err != nil {

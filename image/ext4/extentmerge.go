@@ -51,7 +51,7 @@ func (o *op) mergeNode(in *inode, path extentPath, level int) (bool, error) {
 		copy(entries(b, have, have+more), entries(right.b, 0, more))
 		left.Entries += right.Entries
 		o.sealNode(in, left, b)
-		if err := o.freeMeta(in, right.addr); err != nil {
+		if err := o.freeNode(in, right); err != nil {
 			return false, err
 		}
 		return true, o.splice(in, path, level-1, gone, gone+1, nil)
@@ -61,19 +61,32 @@ func (o *op) mergeNode(in *inode, path extentPath, level int) (bool, error) {
 
 // childNode reads the node that entry i of another leads to.
 func (o *op) childNode(in *inode, up *extentNode, i int) (*extentNode, error) {
-	m := o.f.mapper(in)
+	n, err := o.readChild(in, up, i)
+	if err != nil {
+		return nil, err
+	}
+	return n, o.checkChild(in, n, up.Depth-1)
+}
+
+// readChild is childNode for those who look at the header first, and call
+// checkChild before they look at more.
+func (o *op) readChild(in *inode, up *extentNode, i int) (*extentNode, error) {
 	first, addr := ondisk.DecodeExtentIndex(up.b, i)
 	n := &extentNode{addr: addr, off: o.f.offset(addr), lo: uint64(first), hi: up.hi}
 	if i+1 < int(up.Entries) {
 		n.hi = uint64(ondisk.ExtentEntryBlock(up.b, i+1))
 	}
 	var err error
-	if n.b, err = o.f.block(addr, m.nodeName()); err != nil {
+	if n.b, err = o.f.block(addr, in.name()+" extent node"); err != nil {
 		return nil, err
 	}
-	err = m.checkNode(n.b, n.off, up.Depth-1, n.lo, n.hi, false)
 	n.ExtentHeader = ondisk.DecodeExtentHeader(n.b)
-	return n, err
+	return n, nil
+}
+
+func (o *op) checkChild(in *inode, n *extentNode, depth uint16) error {
+	m := o.f.mapper(in)
+	return m.checkNode(n.b, n.off, depth, n.lo, n.hi, false)
 }
 
 // shrinkTree takes levels away that are not needed any more: as long as the root
@@ -98,7 +111,7 @@ func (o *op) shrinkTree(in *inode) error {
 		root.Depth, root.Entries = n.Depth, n.Entries
 		o.sealNode(in, root, in.Block[:])
 		in.dirty = true
-		if err := o.freeMeta(in, n.addr); err != nil {
+		if err := o.freeNode(in, n); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ const extentMaxRoot = (ondisk.BlockLen - ondisk.ExtentHeaderSize) / ondisk.Exten
 // initExtents makes the file's extent tree an empty one (ext4_ext_tree_init).
 func (in *inode) initExtents() {
 	in.Block = [ondisk.BlockLen]byte{}
+	in.counts = extentCounts{anew: true}
 	ondisk.EncodeExtentHeader(in.Block[:], ondisk.ExtentHeader{Magic: ondisk.ExtentMagic, Max: extentMaxRoot})
 }
 
@@ -32,6 +33,16 @@ type extentNode struct {
 }
 
 func (n *extentNode) extent(i int) ondisk.Extent { return ondisk.DecodeExtent(n.b, i) }
+
+// covers reports whether block lbn is in the last extent of a leaf that begins at
+// or in front of it.
+func (n *extentNode) covers(lbn uint64) bool {
+	if n.i == 0 {
+		return false
+	}
+	x := n.extent(n.i - 1)
+	return lbn < uint64(x.Block)+uint64(x.Len)
+}
 
 // full reports whether there is no room for k entries more.
 func (n *extentNode) full(k int) bool { return int(n.Entries)+k > int(n.Max) }
@@ -91,11 +102,21 @@ func (o *op) changeNode(in *inode, n *extentNode) ([]byte, error) {
 
 // sealNode completes a node that was changed: its header, and its checksum.
 func (o *op) sealNode(in *inode, n *extentNode, b []byte) {
+	if n.addr != 0 {
+		in.counts.add(ondisk.DecodeExtentHeader(b), -1)
+		in.counts.add(n.ExtentHeader, 1)
+	}
 	ondisk.EncodeExtentHeader(b, n.ExtentHeader)
 	if n.addr != 0 && o.f.metadataCsum {
 		ondisk.SealExtentNode(in.seed, b, n.Max)
 	}
 	n.b = b
+}
+
+// freeNode gives the block of a node back.
+func (o *op) freeNode(in *inode, n *extentNode) error {
+	in.counts.add(n.ExtentHeader, -1)
+	return o.freeMeta(in, n.addr)
 }
 
 // blockMaxExtents is how many entries a node in a block has room for.
@@ -179,7 +200,7 @@ func (o *op) dropNode(in *inode, path extentPath, level int) error {
 		o.sealNode(in, n, in.Block[:])
 		return nil
 	}
-	if err := o.freeMeta(in, n.addr); err != nil {
+	if err := o.freeNode(in, n); err != nil {
 		return err
 	}
 	up := &path[level-1]
@@ -202,7 +223,7 @@ func (o *op) split(in *inode, path extentPath, lbn uint64) error {
 	cut := count / 2
 	key := uint32(lbn)
 	switch {
-	case n.Depth == 0 && n.i == count:
+	case n.Depth == 0 && n.i == count && !n.covers(lbn):
 		cut = count // files mostly grow at their end: leave full nodes behind
 	case n.Depth > 0 && n.i == count-1:
 		cut = count - 1

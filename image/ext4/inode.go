@@ -19,7 +19,8 @@ type inode struct {
 	seed uint32 // of the checksums of its directory and extent blocks
 	size int64  // bytes
 
-	dirty bool // in an operation: it has to be written
+	dirty  bool         // in an operation: it has to be written
+	counts extentCounts // in an operation: what has changed in its extent tree
 }
 
 func (in *inode) mode() vfs.Mode     { return vfs.Mode(in.Mode) }

@@ -206,7 +206,11 @@ func (o *op) finish() error {
 		}
 	}
 	o.w.changed = o.w.changed || len(o.undone) > 0
+	for _, in := range o.inodes[:o.nInodes] {
+		o.w.noteTree(in)
+	}
 	for _, d := range o.dead {
+		delete(o.w.trees, d.in.num)
 		o.f.names.drop(d.in.num)
 		if o.w.isPinned(d.in.num) {
 			o.w.addOrphan(&d, o.frees[d.from:d.to])

@@ -50,8 +50,9 @@ type Writer struct {
 	stale      []*group
 	touched    []*group
 	orphans    map[vfs.Ino]*orphan
-	held       int64 // clusters of orphans
-	reserve    bool  // may be used
+	trees      map[uint32]knownTree // by inode
+	held       int64                // clusters of orphans
+	reserve    bool                 // may be used
 	now        func() time.Time
 	rnd        *rand.Rand
 	op         op // the one that runs
@@ -146,6 +147,7 @@ func newWriter(fs *FS, tx blockio.Transaction) (*Writer, error) {
 		FS: fs, tx: tx,
 		pins:    map[vfs.Ino]int{},
 		orphans: map[vfs.Ino]*orphan{},
+		trees:   map[uint32]knownTree{},
 		groups:  make([]*group, fs.groups),
 		now:     time.Now,
 		zeros:   make([]byte, fs.blockSize),
