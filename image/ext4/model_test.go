@@ -16,6 +16,7 @@ import (
 	"github.com/resflash/resflash/image/vfs/vfstest/limits"
 	"github.com/resflash/resflash/image/vfs/vfstest/memfs"
 	"github.com/resflash/resflash/image/vfs/vfstest/model"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // A modelCase is a file system to do random operations on.
@@ -37,20 +38,13 @@ var modelCases = []modelCase{
 // Random operations leave what the model says, and after every commit a medium
 // about which e2fsck has nothing to say.
 func TestModel(t *testing.T) {
+	testtool.Sequential(t)
 	for _, c := range modelCases {
 		t.Run(c.name, func(t *testing.T) {
-			r := runModel(t, c, 1, modelSteps(2500))
+			r := runModel(t, c, 1, 2500)
 			assert.Equal(t, c.full, r.NoSpace > 0, "ENOSPC %d times", r.NoSpace)
 		})
 	}
-}
-
-// modelSteps is how many operations are done: fewer with the race detector.
-func modelSteps(n int) int {
-	if testing.Short() {
-		return n / 10
-	}
-	return n
 }
 
 func runModel(t *testing.T, c modelCase, seed uint64, steps int) *model.Run {

@@ -104,10 +104,11 @@ func inMemory(t testing.TB, img string) *blockio.Memory {
 // Random operations leave what the model says, and after every commit a medium
 // that fsck.fat has nothing to say about.
 func TestModel(t *testing.T) {
+	testtool.Sequential(t)
 	for _, c := range modelCases {
 		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()
-			r := runModel(t, c, 1, modelSteps(2000))
+			r := runModel(t, c, 1, 2000)
 			assert.Equal(t, c.full, r.NoSpace > 0, "ENOSPC %d times", r.NoSpace)
 		})
 	}
@@ -124,14 +125,6 @@ func modelOptions(c modelCase, seed uint64) model.Options {
 		Limits: memfs.Options{BlockSize: block, MaxSize: 1<<32 - 1, NoXattrs: true, Limits: limits.FAT()},
 		Sizes:  []int64{int64(16 * cluster), 100_000}, Bytes: c.bytes, Full: c.full,
 	}
-}
-
-// modelSteps is how many operations are done: fewer with the race detector.
-func modelSteps(n int) int {
-	if testing.Short() {
-		return n / 10
-	}
-	return n
 }
 
 func runModel(t *testing.T, c modelCase, seed uint64, steps int) *model.Run {

@@ -42,20 +42,13 @@ var modelCases = []modelCase{
 // Random operations leave what the model says, and after every commit a medium
 // on which every count is right.
 func TestModel(t *testing.T) {
+	testtool.Sequential(t)
 	for _, c := range modelCases {
 		t.Run(c.String(), func(t *testing.T) {
-			r := runModel(t, c, 1, modelSteps(2500))
+			r := runModel(t, c, 1, 2500)
 			assert.Equal(t, c.full, r.NoSpace > 0, "ENOSPC %d times", r.NoSpace)
 		})
 	}
-}
-
-// modelSteps is how many operations are done: fewer with the race detector.
-func modelSteps(n int) int {
-	if testing.Short() {
-		return n / 10
-	}
-	return n
 }
 
 func runModel(t *testing.T, c modelCase, seed uint64, steps int) *model.Run {
