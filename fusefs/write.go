@@ -128,7 +128,9 @@ func (r *raw) CopyFileRange(cancel <-chan struct{}, in *fuse.CopyFileRangeIn) (u
 	defer copyBuffers.Put(buf)
 	ctx := request(cancel)
 	left, done := int64(min(in.Len, copyMax)), int64(0)
-	for left > 0 && ctx.Err() == nil {
+	// Who is interrupted gets what has been copied; nothing would mean the end
+	// of the file, and a signal may come before anything is.
+	for left > 0 && (done == 0 || ctx.Err() == nil) {
 		p := buf[:min(left, int64(len(buf)))]
 		n, readErr := from.fs.ReadAt(background, src, p, int64(in.OffIn)+done)
 		if readErr != nil && readErr != io.EOF {
