@@ -4,59 +4,67 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/resflash/resflash/fusefs"
 	"github.com/resflash/resflash/integration/conformance"
 	"github.com/resflash/resflash/integration/testtool"
 )
 
-// TestMain fails when a test has left a mount behind.
+// TestMain fails when a test has left a mount behind. The tests of other
+// packages mount at the same time: only what is below a folder of our own is
+// looked at.
 func TestMain(m *testing.M) {
 	conformance.ExerciseMain()
 	if os.Getenv(helperEnv) != "" {
 		os.Exit(userHelper())
 	}
-	before := mounts()
+	os.Exit(runTests(m))
+}
+
+func runTests(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "fusefs-test-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	os.Setenv("TMPDIR", dir)
 	code := m.Run()
-	for _, line := range mounts() {
-		if !contains(before, line) {
-			fmt.Fprintln(os.Stderr, "FAIL: a test left this mount behind:", line)
-			code = 1
-			_ = exec.Command("umount", "-l", strings.Fields(line)[1]).Run()
-		}
+	for _, point := range mountsBelow(dir) {
+		fmt.Fprintln(os.Stderr, "FAIL: a test left this mount behind:", point)
+		_ = unix.Unmount(point, unix.MNT_DETACH)
+		code = 1
 	}
-	os.Exit(code)
+	if err := os.RemoveAll(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	return code
 }
 
-func contains(all []string, s string) bool {
-	for _, one := range all {
-		if one == s {
-			return true
-		}
-	}
-	return false
-}
-
-// mounts returns the lines of /proc/self/mounts that are ours.
-func mounts() []string {
+// mountsBelow returns the mount points below dir, the newest first.
+func mountsBelow(dir string) []string {
 	text, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
 		return nil
 	}
-	var ours []string
+	var points []string
 	for line := range strings.Lines(string(text)) {
-		if strings.Contains(line, " fuse.resflash ") {
-			ours = append(ours, strings.TrimSpace(line))
+		if fields := strings.Fields(line); len(fields) > 1 && strings.HasPrefix(fields[1], dir+"/") {
+			points = append(points, fields[1])
 		}
 	}
-	return ours
+	slices.Reverse(points)
+	return points
 }
 
 // messages collects what a mount logs.
