@@ -39,9 +39,9 @@ var outside = []string{"integration", "image/vfs/vfstest"}
 var owners = map[string][]string{
 	"github.com/hanwen/go-fuse":     {"fusefs", "cmd", "integration/bench"},
 	"github.com/diskfs/go-diskfs":   {"image/part/gpt", "image/iso9660"},
-	"github.com/klauspost/compress": {"image/squashfs"},
+	"github.com/klauspost/compress": {"image/squashfs", "image/customize"},
 	"github.com/pierrec/lz4":        {"image/squashfs"},
-	"github.com/ulikunitz/xz":       {"image/squashfs"},
+	"github.com/ulikunitz/xz":       {"image/squashfs", "image/customize"},
 	"github.com/alecthomas/kong":    {"cmd"},
 	"github.com/stretchr/testify":   {"integration", "image/vfs/vfstest"},
 	"golang.org/x/crypto":           {"image/audit"},

@@ -37,7 +37,7 @@ func (c *chmodCmd) Run(ctx context.Context, w *world) error {
 			if at.attr.Mode.IsSymlink() {
 				return nil
 			}
-			perm := mode.apply(at.attr.Mode)
+			perm := mode.Apply(at.attr.Mode)
 			if perm == at.attr.Mode.Perm() {
 				return nil
 			}

@@ -43,7 +43,7 @@ func TestParseMode(t *testing.T) {
 	} {
 		m, err := parseMode(tt.text)
 		require.NoError(t, err, tt.text)
-		assert.Equal(t, octal(tt.want), octal(m.apply(tt.from)), "%s of %s", tt.text, tt.from)
+		assert.Equal(t, octal(tt.want), octal(m.Apply(tt.from)), "%s of %s", tt.text, tt.from)
 	}
 	for _, bad := range []string{"", "8", "99999", "u", "u+q", "rw", "u+rw,", "u+gx", "12345"} {
 		_, err := parseMode(bad)
@@ -85,7 +85,7 @@ func TestSymbolicModesAreThoseOfChmod(t *testing.T) {
 		}
 		m, err := parseMode(text)
 		require.NoError(t, err)
-		assert.Equal(t, octal(want), octal(m.apply(vfs.Regular|from)), "%s of %s", text, octal(from))
+		assert.Equal(t, octal(want), octal(m.Apply(vfs.Regular|from)), "%s of %s", text, octal(from))
 	}
 }
 

@@ -34,7 +34,7 @@ func (c *mkdirCmd) Run(ctx context.Context, w *world) error {
 	}
 	return w.edit(ctx, c.editFlags, func(e *editor) error {
 		for _, text := range c.Files {
-			if err := c.one(ctx, e, text, mode.apply(vfs.Dir|0o777)); err != nil {
+			if err := c.one(ctx, e, text, mode.Apply(vfs.Dir|0o777)); err != nil {
 				return err
 			}
 		}

@@ -44,7 +44,7 @@ func (c *mknodCmd) Run(ctx context.Context, w *world) error {
 	case c.Major != nil:
 		return usageError("resflash help mknod", errors.New("a FIFO has no numbers"))
 	}
-	node.Mode |= mode.apply(node.Mode | 0o666)
+	node.Mode |= mode.Apply(node.Mode | 0o666)
 	return w.edit(ctx, c.editFlags, func(e *editor) error {
 		at, err := e.target(ctx, c.File, false)
 		if err != nil {

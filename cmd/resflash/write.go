@@ -39,7 +39,7 @@ func (c *writeCmd) Run(ctx context.Context, w *world) error {
 			return usageError("resflash help write", err)
 		}
 	}
-	var mode *modeChange
+	var mode *vfs.ModeChange
 	if c.Mode != "" {
 		m, err := parseMode(c.Mode)
 		if err != nil {
@@ -74,7 +74,7 @@ func (c *writeCmd) Run(ctx context.Context, w *world) error {
 			owner = "0:0"
 		}
 		if mode != nil {
-			perm = mode.apply(vfs.Regular | 0o644)
+			perm = mode.Apply(vfs.Regular | 0o644)
 		}
 		if off > 0 {
 			in.r = io.MultiReader(io.LimitReader(zeros{}, off), in.r)
@@ -121,10 +121,10 @@ func (e *editor) replace(ctx context.Context, at target, r io.Reader, owner stri
 }
 
 // attributes gives an existing file what was asked for.
-func (c *writeCmd) attributes(ctx context.Context, e *editor, at target, mode *modeChange) error {
+func (c *writeCmd) attributes(ctx context.Context, e *editor, at target, mode *vfs.ModeChange) error {
 	var set vfs.SetAttr
 	if mode != nil {
-		perm := mode.apply(at.attr.Mode)
+		perm := mode.Apply(at.attr.Mode)
 		set.Mode = &perm
 		e.did(at, "mode", change{From: octal(at.attr.Mode), To: octal(perm)})
 	}

@@ -27,6 +27,8 @@ type Options struct {
 	// Record keeps what [Editor.Changes] needs. It reads everything that is
 	// overwritten or removed.
 	Record bool
+	// DryRun says that nothing may be written to the host either.
+	DryRun bool
 	// Note, if it is not nil, is told what the user should know and what is no
 	// error.
 	Note func(text string)

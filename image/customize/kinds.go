@@ -2,8 +2,29 @@ package customize
 
 // kinds are all operations there are, by what they are about.
 var kinds = []Kind{
-	{"write", "/PATH:CONTENT", "Make CONTENT the contents of a file.", parseWrite},
+	// Between the host and the image.
+	{"upload", "LOCAL:/PATH", "Copy a file of the host; a new file is 0:0 with the mode that it has there.", parseUpload},
+	{"copy-in", "LOCAL:/DIR", "Copy a file or tree of the host into a directory, as cp -a; all of it is 0:0.", parseCopyIn},
+	{"copy-out", "/PATH:LOCALDIR", "Copy a file or tree to a directory of the host, as it is at this point.", parseCopyOut},
+	{"tar-in", "TARFILE:/DIR", "Unpack a tar archive of the host, with its owners and modes.", parseTarIn},
+	{"extract", "ARCHIVE:/DIR", "Unpack a tar archive that may be compressed (gzip, bzip2, xz, zstd).", parseExtract},
+
+	// Contents.
+	{"write", "/PATH:CONTENT", "Make CONTENT all that is in a file.", parseWrite},
 	{"append-line", "/PATH:LINE", "Add a line to the end of a file.", parseAppendLine},
-	{"delete", "/PATH", "Remove files and directories with all that is in them; a pattern (*, ?, [a-z]) may match none.", parseDelete},
+	{"edit", "/PATH:EXPR", "Change the lines that match: s/OLD/NEW/, s/OLD/NEW/g or /OLD/d, where OLD is a Go regular expression.", parseEdit},
+	{"truncate", "/PATH[:SIZE]", "Set the size of a file, 0 without SIZE.", parseTruncate},
+
+	// Names.
 	{"mkdir", "/PATH", "Make a directory, and those above it that are missing.", parseMkdir},
+	{"touch", "/PATH", "Set the times of a file to now, or make an empty one.", parseTouch},
+	{"mknod", "MODE:TYPE[:MAJOR:MINOR]:/PATH", "Make a device (b, c) or a FIFO (p).", parseMknod},
+	{"move", "/OLD:/NEW", "Rename a file or directory, or move it into a directory, from one volume to another if need be.", parseMove},
+	{"link", "/PATH:/NEW", "Give a file another name (a hard link).", parseLink},
+	{"symlink", "TARGET:/PATH[:/PATH]", "Make symbolic links, in place of files and links that are there.", parseSymlink},
+	{"delete", "/PATH", "Remove what matches a pattern (*, ?, [a-z]), directories with all that is in them.", parseDelete},
+
+	// Attributes.
+	{"chmod", "MODE:/PATH", "Change permissions: octal, or like u+x,go-w.", parseChmod},
+	{"chown", "UID:GID:/PATH", "Change owner and group, by number or by the system's own names.", parseChown},
 }

@@ -241,3 +241,20 @@ func (e *Editor) Chtimes(ctx context.Context, path string, t time.Time) error {
 func (e *Editor) Truncate(ctx context.Context, path string, size int64) error {
 	return pathError("truncate", path, e.setattr(ctx, path, true, vfs.SetAttr{Size: &size}))
 }
+
+// SetXattr sets an extended attribute of the file at path, a symbolic link
+// itself if it is one: ENOTSUP if the format cannot hold it.
+func (e *Editor) SetXattr(ctx context.Context, path, name string, value []byte) error {
+	at, err := e.changeFound(ctx, path, false)
+	if err == nil {
+		err = e.log.touch(ctx, at)
+	}
+	if err == nil {
+		x, ok := at.vol.w.(vfs.XattrWriter)
+		if !ok {
+			return pathError("setxattr", path, syscall.ENOTSUP)
+		}
+		err = x.SetXattr(ctx, at.attr.Ino, name, value, false, false)
+	}
+	return pathError("setxattr", path, err)
+}
