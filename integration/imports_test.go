@@ -27,7 +27,7 @@ var layers = []layer{
 	{"clients", []string{"fusefs", "build", "upgrade", "image/audit", "image/customize", "image/export", "image/populate"}},
 	{"model", []string{"image"}},
 	{"drivers", []string{"image/ffs", "image/ext4", "image/fat", "image/iso9660", "image/squashfs", "image/erofs"}},
-	{"tables", []string{"image/part"}},
+	{"tables", []string{"image/part", "image/passwd"}},
 	{"contract", []string{"image/vfs"}},
 	{"devices", []string{"image/blockio"}},
 }
@@ -37,15 +37,16 @@ var outside = []string{"integration", "image/vfs/vfstest"}
 
 // owners are the packages that may import a module from elsewhere.
 var owners = map[string][]string{
-	"github.com/hanwen/go-fuse":     {"fusefs", "cmd", "integration/bench"},
-	"github.com/diskfs/go-diskfs":   {"image/part/gpt", "image/iso9660"},
-	"github.com/klauspost/compress": {"image/squashfs", "image/customize"},
-	"github.com/pierrec/lz4":        {"image/squashfs"},
-	"github.com/ulikunitz/xz":       {"image/squashfs", "image/customize"},
-	"github.com/alecthomas/kong":    {"cmd"},
-	"github.com/stretchr/testify":   {"integration", "image/vfs/vfstest"},
-	"golang.org/x/crypto":           {"image/audit"},
-	"golang.org/x/sys":              {""},
+	"github.com/hanwen/go-fuse":       {"fusefs", "cmd", "integration/bench"},
+	"github.com/diskfs/go-diskfs":     {"image/part/gpt", "image/iso9660"},
+	"github.com/klauspost/compress":   {"image/squashfs", "image/customize"},
+	"github.com/pierrec/lz4":          {"image/squashfs"},
+	"github.com/ulikunitz/xz":         {"image/squashfs", "image/customize"},
+	"github.com/alecthomas/kong":      {"cmd"},
+	"github.com/stretchr/testify":     {"integration", "image/vfs/vfstest"},
+	"github.com/openwall/yescrypt-go": {"image/passwd/crypt"},
+	"golang.org/x/crypto":             {"image/passwd/crypt"},
+	"golang.org/x/sys":                {""},
 }
 
 type goPackage struct {

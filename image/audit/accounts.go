@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/resflash/resflash/image/passwd/crypt"
 )
 
 var accountsFamily = family{
@@ -39,14 +41,14 @@ var (
 		ID: "password-default", Title: "an account has a password that everybody tries first",
 		Systems: Any, Severity: Error, Slow: true,
 		Reason:   "Machines with such a password are taken over within minutes of being connected.",
-		Evidence: "hashes (bcrypt, SHA-512, SHA-256 and MD5 crypt) verified against the account's name and a short list of defaults",
+		Evidence: "hashes (bcrypt, yescrypt, SHA-512, SHA-256 and MD5 crypt) verified against the account's name and a short list of defaults",
 		Fix:      report("lock the account, or have it set at the first boot"),
 	}
 	passwordUnverified = &Rule{
 		ID: "password-unverified", Title: "a password could not be compared with defaults",
 		Systems: Any, Severity: Info, Slow: true,
 		Reason:   "The kind of hash is not computed here, or costs too much: the password may be a default one all the same.",
-		Evidence: "hashes of other kinds (yescrypt, scrypt, DES), or with a high cost",
+		Evidence: "hashes of other kinds (scrypt, DES), or with a high cost",
 		Fix:      report("see to it that no default password is set"),
 	}
 	passwordWeakHash = &Rule{
@@ -178,36 +180,12 @@ func locked(hash string) bool {
 }
 
 // usable reports whether somebody can log in with a password.
-func (a *account) usable() bool { return a.hash != "" && !locked(a.hash) && hashKind(a.hash) != "" }
+func (a *account) usable() bool { return a.hash != "" && !locked(a.hash) && crypt.Kind(a.hash) != "" }
 
 func (a *account) hasShell() bool {
 	base := a.shell[strings.LastIndexByte(a.shell, '/')+1:]
 	return !slices.Contains([]string{"nologin", "false", "sync", "halt", "shutdown", "true"}, base)
 }
-
-// hashKind names the kind of a hash; empty if it is none.
-func hashKind(hash string) string {
-	for _, k := range []struct{ prefix, name string }{
-		{"$2", "bcrypt"}, {"$6$", "SHA-512 crypt"}, {"$5$", "SHA-256 crypt"}, {"$y$", "yescrypt"}, {"$gy$", "gost-yescrypt"},
-		{"$7$", "scrypt"}, {"$1$", "MD5 crypt"}, {"$3$", "NT hash"}, {"_", "BSDi DES crypt"}, {"$sha1$", "SHA-1 crypt"}, {"$md5", "SunMD5"},
-	} {
-		if strings.HasPrefix(hash, k.prefix) {
-			return k.name
-		}
-	}
-	switch {
-	case desHash.MatchString(hash):
-		return "DES crypt"
-	case strings.HasPrefix(hash, "$"):
-		return "hash of an unknown kind"
-	}
-	return ""
-}
-
-var (
-	desHash     = regexp.MustCompile(`^[./0-9A-Za-z]{13}$`)
-	bcryptShape = regexp.MustCompile(`^\$2[abxy]?\$([0-9]{2})\$[./A-Za-z0-9]{53}$`)
-)
 
 func lookAccounts(s *scan) {
 	all := s.accounts()
@@ -224,7 +202,7 @@ func lookAccounts(s *scan) {
 	for _, a := range all {
 		at := []detail{line(a.line)}
 		allowed := slices.Contains(s.audit.policy.Users, a.name)
-		kind := hashKind(a.hash)
+		kind := crypt.Kind(a.hash)
 		switch {
 		case a.hash == "" && (a.uid == 0 || a.name == "root" || a.hasShell()):
 			s.found(passwordEmpty, a.file, a.name+" needs no password", at...)
@@ -235,7 +213,7 @@ func lookAccounts(s *scan) {
 			}
 			s.found(passwordSet, a.file, a.name+" has a password", append(at, guessable(kind), s.as(severity))...)
 		}
-		if a.usable() && weakHash(a.hash) {
+		if a.usable() && crypt.Weak(a.hash) {
 			s.found(passwordWeakHash, a.file, a.name+" has a weak hash", append(at, guessable(kind))...)
 		}
 		if a.inPasswd && a.usable() {
@@ -263,18 +241,6 @@ func lookAccounts(s *scan) {
 			s.found(humanAccount, a.entry, a.name+" is a person", line(a.entryLine), shown("uid %d", a.uid))
 		}
 	}
-}
-
-// weakHash reports whether a hash can be tried millions of times a second.
-func weakHash(hash string) bool {
-	switch hashKind(hash) {
-	case "DES crypt", "BSDi DES crypt", "MD5 crypt", "NT hash", "SHA-1 crypt":
-		return true
-	case "bcrypt":
-		m := bcryptShape.FindStringSubmatch(hash)
-		return m != nil && m[1] < "08"
-	}
-	return false
 }
 
 func lookPasswdBackups(s *scan) {

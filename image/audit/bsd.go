@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/resflash/resflash/image"
+	"github.com/resflash/resflash/image/passwd/crypt"
 )
 
 var bsdFamily = family{
@@ -137,7 +138,7 @@ func lookPasswdDB(s *scan) {
 		case !strings.Contains(text, a.name+"\x00"):
 			s.found(obsdPasswdDB, f, a.name+" is not in spwd.db", line(a.line))
 		case a.usable() && !strings.Contains(text, a.hash+"\x00"):
-			s.found(obsdPasswdDB, f, "spwd.db has another password for "+a.name, guessable(hashKind(a.hash)), line(a.line))
+			s.found(obsdPasswdDB, f, "spwd.db has another password for "+a.name, guessable(crypt.Kind(a.hash)), line(a.line))
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"slices"
 	"time"
+
+	"github.com/resflash/resflash/image/passwd/crypt"
 )
 
 // defaultPasswords are what is tried first.
@@ -28,14 +30,14 @@ func lookPasswords(s *scan) {
 		hit, known := s.audit.crack(a.hash, list)
 		switch {
 		case !known:
-			s.found(passwordUnverified, a.file, a.name+" has a password of which nothing is known", guessable(hashKind(a.hash)), line(a.line))
+			s.found(passwordUnverified, a.file, a.name+" has a password of which nothing is known", guessable(crypt.Kind(a.hash)), line(a.line))
 		case hit == "":
 		default:
 			what := "a well-known default password"
 			if hit == a.name {
 				what = "its own name as password"
 			}
-			s.found(passwordDefault, a.file, a.name+" has "+what, guessable(hashKind(a.hash)), line(a.line))
+			s.found(passwordDefault, a.file, a.name+" has "+what, guessable(crypt.Kind(a.hash)), line(a.line))
 		}
 	}
 }
@@ -61,7 +63,7 @@ func (a *auditor) crack(hash string, list []string) (hit string, known bool) {
 		if a.ctx.Err() != nil {
 			break
 		}
-		match, known := verify(hash, p)
+		match, known := crypt.Verify(hash, p)
 		if got.known = known; !known {
 			break
 		}
@@ -116,7 +118,7 @@ func (s *scan) buildDates(shadow *file) []time.Time {
 
 func lookResflashPassword(s *scan) {
 	for _, a := range s.accounts() {
-		if a.name != "root" || hashKind(a.hash) != "bcrypt" {
+		if a.name != "root" || crypt.Kind(a.hash) != "bcrypt" {
 			continue
 		}
 		var list []string

@@ -1,46 +1,13 @@
-package audit
+package crypt
 
 import (
 	"bytes"
 	"crypto/md5"
-	"crypto/sha256"
-	"crypto/sha512"
 	"crypto/subtle"
 	"hash"
 	"strconv"
 	"strings"
-
-	"golang.org/x/crypto/bcrypt"
 )
-
-// maxRounds bounds the work on one hash: a hostile file may name any cost.
-const (
-	maxRounds     = 50_000
-	maxBcryptCost = 11
-)
-
-// verify reports whether a password has a hash, and whether that could be
-// computed at all.
-func verify(hash, password string) (match, known bool) {
-	switch hashKind(hash) {
-	case "bcrypt":
-		m := bcryptShape.FindStringSubmatch(hash)
-		if m == nil {
-			return false, false
-		}
-		if cost, err := strconv.Atoi(m[1]); err != nil || cost > maxBcryptCost {
-			return false, false
-		}
-		return bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil, true
-	case "SHA-512 crypt":
-		return shaCrypt(hash, password, "$6$", sha512.New, sha512Order)
-	case "SHA-256 crypt":
-		return shaCrypt(hash, password, "$5$", sha256.New, sha256Order)
-	case "MD5 crypt":
-		return md5Crypt(hash, password)
-	}
-	return false, false
-}
 
 // The order in which the bytes of the digest are encoded, three at a time,
 // lowest bits first ("Unix crypt using SHA-256 and SHA-512", Drepper).
@@ -55,7 +22,7 @@ var (
 	md5Order = []int{12, 6, 0, 13, 7, 1, 14, 8, 2, 15, 9, 3, 5, 10, 4, 11}
 )
 
-const cryptAlphabet = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+const alphabet = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 // encode64 writes bytes in the order given as crypt(3) does.
 func encode64(sum []byte, order []int) string {
@@ -67,7 +34,7 @@ func encode64(sum []byte, order []int) string {
 			v = v<<8 | int(sum[order[i]])
 		}
 		for range n + 1 {
-			b.WriteByte(cryptAlphabet[v&63])
+			b.WriteByte(alphabet[v&63])
 			v >>= 6
 		}
 		order = order[n:]
@@ -75,8 +42,8 @@ func encode64(sum []byte, order []int) string {
 	return b.String()
 }
 
-// shaCrypt is SHA-crypt: $6$rounds=N$salt$hash.
-func shaCrypt(want, password, magic string, newHash func() hash.Hash, order []int) (match, known bool) {
+// verifySHA verifies SHA-crypt: $6$rounds=N$salt$hash.
+func verifySHA(want, password, magic string, newHash func() hash.Hash, order []int) (match, known bool) {
 	rest := strings.TrimPrefix(want, magic)
 	rounds := 5000
 	if s, ok := strings.CutPrefix(rest, "rounds="); ok {
@@ -91,8 +58,14 @@ func shaCrypt(want, password, magic string, newHash func() hash.Hash, order []in
 	if !ok || len(encoded) < 43 {
 		return false, false
 	}
-	salt = salt[:min(len(salt), 16)]
+	return same(shaCrypt(password, salt[:min(len(salt), 16)], rounds, newHash, order), encoded), true
+}
 
+// same compares two hashes in a time that does not tell where they differ.
+func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+
+// shaCrypt is the last part of a hash of SHA-crypt.
+func shaCrypt(password, salt string, rounds int, newHash func() hash.Hash, order []int) string {
 	b := newHash()
 	b.Write([]byte(password + salt + password))
 	alternate := b.Sum(nil)
@@ -134,7 +107,7 @@ func shaCrypt(want, password, magic string, newHash func() hash.Hash, order []in
 		}
 		sum = c.Sum(sum[:0])
 	}
-	return subtle.ConstantTimeCompare([]byte(encode64(sum, order)), []byte(encoded)) == 1, true
+	return encode64(sum, order)
 }
 
 // stretch repeats a digest to a length.
@@ -181,5 +154,5 @@ func md5Crypt(want, password string) (match, known bool) {
 		}
 		sum = c.Sum(sum[:0])
 	}
-	return subtle.ConstantTimeCompare([]byte(encode64(sum, md5Order)), []byte(encoded)) == 1, true
+	return same(encode64(sum, md5Order), encoded), true
 }

@@ -1,4 +1,4 @@
-package audit
+package crypt
 
 import (
 	"os/exec"
@@ -24,9 +24,9 @@ func TestCryptAgainstOpenSSL(t *testing.T) {
 				out, err := exec.Command("openssl", "passwd", kind, "-salt", salt, password).Output()
 				require.NoError(t, err)
 				hash := strings.TrimSpace(string(out))
-				match, known := verify(hash, password)
+				match, known := Verify(hash, password)
 				assert.True(t, known && match, "%s of %q", hash, password)
-				match, known = verify(hash, password+"x")
+				match, known = Verify(hash, password+"x")
 				assert.True(t, known && !match, "%s of another password", hash)
 			}
 		}
@@ -35,9 +35,9 @@ func TestCryptAgainstOpenSSL(t *testing.T) {
 
 // A vector with a number of rounds of its own, from Drepper's specification.
 func TestCryptRounds(t *testing.T) {
-	match, known := verify("$6$rounds=10000$saltstringsaltst$OW1/O6BYHV6BcXZu8QVeXbDWra3Oeqh0sbHbbMCVNSnCM/UrjmM0Dp8vOuZeHBy/YTBmSK6H9qs/y3RnOaw5v.", "Hello world!")
+	match, known := Verify("$6$rounds=10000$saltstringsaltst$OW1/O6BYHV6BcXZu8QVeXbDWra3Oeqh0sbHbbMCVNSnCM/UrjmM0Dp8vOuZeHBy/YTBmSK6H9qs/y3RnOaw5v.", "Hello world!")
 	assert.True(t, known && match)
-	match, known = verify("$5$rounds=10000$saltstringsaltst$3xv.VbSCBX41eDL9L3voidBrVuk4hFnC4PXG2nn6y3A", "Hello world!")
+	match, known = Verify("$5$rounds=10000$saltstringsaltst$3xv.VbSCBX41eDL9L3voidBrVuk4hFnC4PXG2nn6y3A", "Hello world!")
 	assert.True(t, known)
 	assert.False(t, match)
 }
@@ -48,7 +48,7 @@ func TestVerifyUnknown(t *testing.T) {
 		"", "x", "*", "$8$x$y", "$y$j9T$abc$def", "$6$rounds=999999999$abc$" + strings.Repeat("a", 86), "$6$rounds=$a$b", "$6$salt", "$5$",
 		"$2b$31$" + strings.Repeat("a", 53), "$2b$10$short", "$2b$xx$" + strings.Repeat("a", 53), "$1$", "$1$a$b", "abcdefghijklm", "\xff\xfe",
 	} {
-		match, known := verify(hash, "password")
+		match, known := Verify(hash, "password")
 		assert.False(t, match || known, hash)
 	}
 }
@@ -56,11 +56,11 @@ func TestVerifyUnknown(t *testing.T) {
 func TestVerifyBcrypt(t *testing.T) {
 	hash, err := bcrypt.GenerateFromPassword([]byte("resflash20241009"), bcrypt.MinCost)
 	require.NoError(t, err)
-	match, known := verify(string(hash), "resflash20241009")
+	match, known := Verify(string(hash), "resflash20241009")
 	assert.True(t, match && known)
 	// OpenBSD writes 2b where others write 2a: the same.
-	match, known = verify(strings.Replace(string(hash), "$2a$", "$2b$", 1), "resflash20241009")
+	match, known = Verify(strings.Replace(string(hash), "$2a$", "$2b$", 1), "resflash20241009")
 	assert.True(t, match && known)
-	match, known = verify(string(hash), "resflash20241010")
+	match, known = Verify(string(hash), "resflash20241010")
 	assert.True(t, !match && known)
 }
