@@ -38,6 +38,7 @@ type cli struct {
 	Touch      touchCmd      `cmd:"" help:"Set times, or make empty files."`
 	Truncate   truncateCmd   `cmd:"" help:"Set the size of files."`
 	Mknod      mknodCmd      `cmd:"" help:"Make a device node or FIFO."`
+	Edit       editCmd       `cmd:"" help:"Change a system by a list of operations: upload, edit, chmod, passwords …"`
 	Mkfs       mkfsCmd       `cmd:"" help:"Make a file system in a new image or in a volume."`
 	Check      checkCmd      `cmd:"" help:"Check file systems, and repair them."`
 	Audit      auditCmd      `cmd:"" help:"Look for secrets, identities and leftovers that must not be shipped."`
@@ -140,7 +141,8 @@ func printHelp(options kong.HelpOptions, k *kong.Context) error {
 }
 
 func newParser(grammar *cli, w *world, exit func(int)) (*kong.Kong, error) {
-	return kong.New(grammar,
+	grammar.Edit.Plugins = kong.Plugins{operationFlags()}
+	options := append(operationMappers(w),
 		kong.Name("resflash"),
 		kong.Description(description),
 		kong.NoDefaultHelp(),
@@ -160,4 +162,5 @@ func newParser(grammar *cli, w *world, exit func(int)) (*kong.Kong, error) {
 			return nil
 		}),
 	)
+	return kong.New(grammar, options...)
 }

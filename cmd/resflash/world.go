@@ -29,7 +29,8 @@ type world struct {
 	edited     []*image.Disk          // opened for changing
 	editor     *editor                // of the verb that runs, if it changes images
 	names      map[*image.Volume]*ownerNames
-	failure    int // exit code of the errors so far
+	failure    int              // exit code of the errors so far
+	operations []givenOperation // of the verb edit, in their order
 
 	signalIsEnd bool     // a signal is how this verb ends: no failure
 	atExit      []func() // called when all images are closed

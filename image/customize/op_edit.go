@@ -166,7 +166,7 @@ func (o edit) Apply(ctx context.Context, e *Editor) error {
 	}
 	out := o.apply(text)
 	if bytes.Equal(out, text) {
-		e.note("%s: nothing was changed", o)
+		e.note("%s: no line is different", o)
 		return nil
 	}
 	return e.WriteFile(ctx, o.path, out, newText)
