@@ -11,6 +11,8 @@ import (
 
 	gofs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/resflash/resflash/fusefs"
 )
 
 // The ceilings: what go-fuse can do when the file system behind it costs
@@ -57,6 +59,7 @@ func serveLoopbackWith(dir, mnt string, opts fuse.MountOptions) error {
 	if err != nil {
 		return err
 	}
+	fusefs.DedicateProcess() // as good as it gets
 	srv.Wait()
 	return nil
 }
@@ -98,6 +101,7 @@ func serveMemory(dir, mnt string) error {
 	if err != nil {
 		return err
 	}
+	fusefs.DedicateProcess() // as good as it gets
 	srv.Wait()
 	return nil
 }
@@ -175,6 +179,7 @@ func serveRaw(dir, mnt string) error {
 		return err
 	}
 	go srv.Serve()
+	fusefs.DedicateProcess() // as good as it gets
 	srv.Wait()
 	return nil
 }

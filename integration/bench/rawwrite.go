@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/resflash/resflash/fusefs"
 )
 
 // memFS is the ceiling for writing: what go-fuse can do when storing things
@@ -37,6 +39,7 @@ func serveWritableMemory(mnt string) error {
 		return err
 	}
 	go srv.Serve()
+	fusefs.DedicateProcess() // as good as it gets
 	srv.Wait()
 	return nil
 }

@@ -58,6 +58,7 @@ func serveImage(path, mnt string) error {
 		if err != nil {
 			return err
 		}
+		fusefs.DedicateProcess()
 		profile(func() { err = srv.Wait() })
 		return err
 	}
