@@ -45,17 +45,10 @@ func (s *Session) Commit(ctx context.Context) error {
 		}
 	}
 	committed := false
-	frozen := 0
-	defer func() {
-		for _, m := range members[:frozen] {
-			m.Thaw(committed)
-		}
-	}()
-	for _, m := range members {
-		frozen++
-		if err := m.Freeze(ctx); err != nil {
-			return err
-		}
+	thaw, err := freeze(ctx, members)
+	defer func() { thaw(committed) }()
+	if err != nil {
+		return err
 	}
 	s.gate.Lock()
 	defer s.gate.Unlock()
@@ -65,6 +58,41 @@ func (s *Session) Commit(ctx context.Context) error {
 	committed = true
 	s.succeeded = now
 	return nil
+}
+
+// freeze has participants write what they hold, and keeps them as they are until
+// thaw is called, which is also needed after an error.
+func freeze(ctx context.Context, members []Participant) (thaw func(committed bool), err error) {
+	frozen := 0
+	thaw = func(committed bool) {
+		for _, m := range members[:frozen] {
+			m.Thaw(committed)
+		}
+	}
+	for _, m := range members {
+		frozen++
+		if err := m.Freeze(ctx); err != nil {
+			return thaw, err
+		}
+	}
+	return thaw, nil
+}
+
+// Flush has the participants write what they hold, so that whoever reads through
+// the session sees all of it, and commits nothing.
+func (s *Session) Flush(ctx context.Context) error {
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-s.turn }()
+	s.mu.RLock()
+	members := append([]Participant(nil), s.members...)
+	s.mu.RUnlock()
+	thaw, err := freeze(ctx, members)
+	thaw(false)
+	return err
 }
 
 // commit makes everything durable. It syncs three times, in this order:

@@ -100,6 +100,14 @@ func (s *Session) SectorSize() int { return s.base.SectorSize() }
 // Atomic implements [Transaction].
 func (s *Session) Atomic() bool { return s.opt.Atomic }
 
+// Private reports whether nobody else sees what is written: see
+// [SessionOptions]. It is not private any more once it has been published.
+func (s *Session) Private() bool {
+	s.gate.RLock()
+	defer s.gate.RUnlock()
+	return s.private
+}
+
 // Stats returns what has been done so far.
 func (s *Session) Stats() Stats {
 	return Stats{Commits: s.commits.Load(), Data: s.dataBytes.Load(), Metadata: s.metaBytes.Load()}

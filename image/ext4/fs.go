@@ -52,6 +52,7 @@ var (
 	_ vfs.Mapper     = (*FS)(nil)
 	_ vfs.HoleSeeker = (*FS)(nil)
 	_ vfs.Xattrer    = (*FS)(nil)
+	_ vfs.Remnants   = (*FS)(nil)
 )
 
 // metadataCache is how much metadata is kept in memory, in bytes.

@@ -81,11 +81,7 @@ func (w *Writer) readGroups() error {
 		w.total.freeClusters += int64(d.FreeBlocks)
 		w.total.freeInodes += int64(d.FreeInodes)
 		w.addFlex(n, &d, 1)
-		system = append(system, span{d.BlockBitmap, d.BlockBitmap + 1}, span{d.InodeBitmap, d.InodeBitmap + 1},
-			span{d.InodeTable, d.InodeTable + w.tableBlocks})
-		if base := w.baseBlocks(n); base.end > base.start {
-			system = append(system, base)
-		}
+		system = append(system, w.ownBlocks(n, &d)...)
 	}
 	w.system = mergeSpans(system)
 	w.live = live
@@ -110,19 +106,19 @@ func (w *Writer) addFlex(n uint64, d *ondisk.GroupDesc, sign int64) {
 // baseBlocks are the blocks at the start of a group that hold copies of the
 // superblock and of group descriptors, or are kept for more of these
 // (ext4_num_base_meta_blocks).
-func (w *Writer) baseBlocks(n uint64) span {
-	blocks := w.groupDescBlocks(n)
-	if w.sb.HasSuper(n) {
+func (fs *FS) baseBlocks(n uint64) span {
+	blocks := fs.groupDescBlocks(n)
+	if fs.sb.HasSuper(n) {
 		blocks++
-		if w.sb.FeatureIncompat&ondisk.IncompatMetaBg == 0 || n/w.descPerBlock() < uint64(w.sb.FirstMetaBg) {
-			blocks += uint64(w.sb.ReservedGDTBlocks)
+		if fs.sb.FeatureIncompat&ondisk.IncompatMetaBg == 0 || n/fs.descPerBlock() < uint64(fs.sb.FirstMetaBg) {
+			blocks += uint64(fs.sb.ReservedGDTBlocks)
 		}
-		if n == 0 && w.blockSize == 1024 && w.firstBlock == 0 {
+		if n == 0 && fs.blockSize == 1024 && fs.firstBlock == 0 {
 			blocks++ // the boot block
 		}
 	}
-	start := w.groupStart(n)
-	return span{start, min(start+blocks, w.blocks)}
+	start := fs.groupStart(n)
+	return span{start, min(start+blocks, fs.blocks)}
 }
 
 // mergeSpans sorts spans and joins those that touch.

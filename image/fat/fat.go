@@ -118,8 +118,9 @@ func (f *FS) Root() vfs.Ino { return rootIno }
 func (f *FS) Close() error { return nil }
 
 var (
-	_ vfs.FS     = (*FS)(nil)
-	_ vfs.Mapper = (*FS)(nil)
+	_ vfs.FS       = (*FS)(nil)
+	_ vfs.Mapper   = (*FS)(nil)
+	_ vfs.Remnants = (*FS)(nil)
 )
 
 // Probe reports whether dev is a FAT volume. The signature 55 AA says little:

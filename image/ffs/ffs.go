@@ -61,6 +61,7 @@ var (
 	_ vfs.Mapper     = (*FS)(nil)
 	_ vfs.HoleSeeker = (*FS)(nil)
 	_ vfs.Xattrer    = (*FS)(nil)
+	_ vfs.Remnants   = (*FS)(nil)
 )
 
 // Probe reports whether a superblock with a known magic number lies at one of

@@ -10,7 +10,7 @@
 // changes become part of a transaction of the device below.
 //
 // What only some file systems can do is found by type assertion: [Mapper],
-// [Xattrer], [HoleSeeker], [Fallocater], [XattrWriter].
+// [Xattrer], [HoleSeeker], [Fallocater], [XattrWriter], [Remnants].
 //
 // Errors are syscall.Errno where POSIX has a word for them, [*CorruptError]
 // where the medium is damaged, and [*NotSupportedError] where the medium is
