@@ -42,6 +42,7 @@ type cli struct {
 	Mkfs       mkfsCmd       `cmd:"" help:"Make a file system in a new image or in a volume."`
 	Check      checkCmd      `cmd:"" help:"Check file systems, and repair them."`
 	Audit      auditCmd      `cmd:"" help:"Look for secrets, identities and leftovers that must not be shipped."`
+	Seal       sealCmd       `cmd:"" help:"Take out what must not be shipped, and audit the result."`
 	Compare    compareCmd    `cmd:"" help:"Find secrets that two images have in common."`
 	Rules      rulesCmd      `cmd:"" help:"List what audit looks for."`
 	Mount      mountCmd      `cmd:"" help:"Mount an image for reading and writing."`

@@ -32,6 +32,7 @@ const (
 	exitFull         = 12  // no space or no inode left in a volume
 	exitFindings     = 13  // an audit found something
 	exitIncomplete   = 14  // an audit could not read everything
+	exitNotSealed    = 15  // sealing would leave what must not be shipped
 	exitInterrupted  = 130 // ended by SIGINT, SIGTERM or SIGHUP
 	exitPipe         = 141 // the reader of standard output went away
 )
@@ -56,6 +57,7 @@ EXIT STATUS
 	12   a volume of the image is full
 	13   an audit found something
 	14   an audit could not read everything
+	15   sealing would leave what must not be shipped
 	130  interrupted`
 
 // An exitError is an error whose exit code, and perhaps hint, its maker knows.

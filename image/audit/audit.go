@@ -205,9 +205,7 @@ func (a *auditor) add(s *scan, r *Rule, f *Finding, details []detail) {
 	key := fmt.Sprintf("%s\x00%s\x00%s\x00%d", f.Fingerprint, f.Volume, f.Message, f.Line)
 	if old := a.findings[key]; old != nil {
 		old.Severity = max(old.Severity, f.Severity)
-		if s.final && f.FixNote != "" {
-			old.FixNote = f.FixNote // what the whole system says
-		}
+		old.hear(f, s.final)
 		if !slices.Contains(old.Views, s.name) {
 			old.Views = append(old.Views, s.name)
 		}
@@ -218,7 +216,7 @@ func (a *auditor) add(s *scan, r *Rule, f *Finding, details []detail) {
 		return
 	}
 	a.kept[r]++
-	f.Views = []string{s.name}
+	f.Views, f.final = []string{s.name}, s.final
 	if s.check.visit != nil {
 		for _, w := range a.shownIn(s, f) {
 			f.Views = append(f.Views, w)
@@ -227,6 +225,16 @@ func (a *auditor) add(s *scan, r *Rule, f *Finding, details []detail) {
 	}
 	a.findings[key] = f
 	a.list = append(a.list, f)
+}
+
+// hear takes over what another view says about the fix's condition. A system as
+// it is at run time knows better than a volume by itself, and of two systems
+// the one counts in which it does not hold.
+func (f *Finding) hear(other *Finding, final bool) {
+	no := other.Fixable != nil && !*other.Fixable
+	if other.FixNote != "" && (final && !f.final || final == f.final && no) {
+		f.Fixable, f.FixNote, f.final = other.Fixable, other.FixNote, final
+	}
 }
 
 // shownIn are the systems of several volumes in which a file is seen that a

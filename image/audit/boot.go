@@ -89,13 +89,13 @@ func lookCmdlines(s *scan) {
 	for _, f := range s.files(cmdlineFiles()...) {
 		for n, l := range lines(s.text(f), "#") {
 			if m := idOnCmdline.FindStringSubmatch(l); m != nil {
-				s.found(machineIDOnCmdline, f, "sets the machine ID", secret("machine ID", []byte(m[1])), line(n), note("the condition holds: it is a text"))
+				s.found(machineIDOnCmdline, f, "sets the machine ID", secret("machine ID", []byte(m[1])), line(n), holds(true, "it is a text"))
 			}
 		}
 	}
 	for _, f := range s.files(below(bootDirs, "/EFI/Linux/*.efi")...) {
 		if m := idOnCmdline.FindStringSubmatch(s.ukiCmdline(f)); m != nil {
-			s.found(machineIDOnCmdline, f, "sets the machine ID, inside a unified kernel image", secret("machine ID", []byte(m[1])), note("the condition does not hold: build the image anew"))
+			s.found(machineIDOnCmdline, f, "sets the machine ID, inside a unified kernel image", secret("machine ID", []byte(m[1])), holds(false, "build the image anew"))
 		}
 	}
 }

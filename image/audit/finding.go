@@ -7,6 +7,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/resflash/resflash/image/vfs"
 )
 
 // A Finding is a place where a rule is broken.
@@ -25,14 +27,19 @@ type Finding struct {
 	Evidence    string   `json:"evidence,omitempty"` // kind, length, fingerprint of a secret; never its bytes
 	Fingerprint string   `json:"fingerprint"`
 	Fix         Fix      `json:"fix"`
-	FixNote     string   `json:"fixNote,omitempty"` // whether the fix's condition holds, and what says so
+	Fixable     *bool    `json:"fixable,omitempty"` // whether the fix's condition holds; nil: it has none, or the image cannot tell
+	FixNote     string   `json:"fixNote,omitempty"` // what says so
 	Reference   string   `json:"reference,omitempty"`
 	WaivedBy    string   `json:"waivedBy,omitempty"` // the reason that was given
 	Baseline    bool     `json:"baseline,omitempty"` // it was there before
 
+	// Perm is what the fix sets the permissions to, if it is a [Chmod].
+	Perm vfs.Mode `json:"-"`
+
 	rule   *Rule
 	value  string // hash of what was found, if that tells findings apart
 	volume int    // in the order of the target
+	final  bool   // FixNote is about a system as it is at run time
 }
 
 // Open reports whether a finding counts: it is neither waived nor known from

@@ -16,7 +16,7 @@ var identityFamily = family{
 
 const machineIDManual = "machine-id(5)"
 
-var resetMachineID = provided("no regular /var/lib/dbus/machine-id is left that would bring the old ID back",
+var resetMachineID = provided("/var/lib/dbus/machine-id, if it is a regular file, goes with it: it would bring the old ID back",
 	Write, "write \"uninitialized\" to /etc/machine-id, mode 0444")
 
 var (
@@ -143,17 +143,17 @@ func lookMachineID(s *scan) {
 		state, id, f := s.machineID(name)
 		switch state {
 		case idSet:
-			resurrect := "the condition holds: D-Bus has no ID of its own"
+			resurrect := holds(true, "D-Bus has no ID of its own")
 			if other, _, g := s.machineID(dbusID); other == idSet {
-				resurrect = "the condition does not hold: " + g.path + " would bring an ID back; both go together"
+				resurrect = holds(true, "%s, which would bring an ID back, goes with it", g.path)
 			}
-			s.found(machineIDSet, f, "the ID is set", secret("machine ID", []byte(id)), note("%s", resurrect))
+			s.found(machineIDSet, f, "the ID is set", secret("machine ID", []byte(id)), resurrect)
 		case idZero:
-			s.found(machineIDZero, f, "the ID is all zeros")
+			s.found(machineIDZero, f, "the ID is all zeros", holds(true, "there is no ID that could come back"))
 		case idInvalid:
-			s.found(machineIDInvalid, f, invalidID(s.text(f)), shown("%s", bytesOf(f.attr.Size)))
+			s.found(machineIDInvalid, f, invalidID(s.text(f)), shown("%s", bytesOf(f.attr.Size)), holds(true, "there is no ID that could come back"))
 		case idEmpty:
-			s.found(machineIDEmpty, f, "empty: a new ID, but no first boot")
+			s.found(machineIDEmpty, f, "empty: a new ID, but no first boot", holds(true, "there is no ID that could come back"))
 		case idOddType:
 			s.found(machineIDOddType, f, "is a "+typeName(f))
 		}

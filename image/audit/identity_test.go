@@ -75,7 +75,8 @@ func TestMachineID(t *testing.T) {
 				assert.Equal(t, differ, len(found(r, "machine-id-mismatch")) == 1)
 				for _, x := range r.Findings {
 					if x.Rule == "machine-id-set" {
-						assert.Equal(t, dbus.found && dbus.id != zeros, strings.Contains(x.FixNote, "does not hold"), x.FixNote)
+						assert.Equal(t, dbus.found && dbus.id != zeros, strings.Contains(x.FixNote, "goes with it"), x.FixNote)
+						assert.True(t, *x.Fixable)
 					}
 				}
 			})

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"regexp"
 	"strings"
+
+	"github.com/resflash/resflash/image/vfs"
 )
 
 var keysFamily = family{
 	name: "keys", title: "Keys and certificates",
 	checks: []check{
-		secrets(ikeKey, "key", "/etc/{isakmpd,iked}/private/local.key", "/etc/ipsec.d/private/*", "/etc/swanctl/{private,rsa,ecdsa,pkcs8,pkcs12}/*",
+		secretsIf(ikeKey, "key", (*scan).ikeKey, "/etc/{isakmpd,iked}/private/local.key", "/etc/ipsec.d/private/*", "/etc/swanctl/{private,rsa,ecdsa,pkcs8,pkcs12}/*",
 			"/usr/local/etc/{ipsec.d/private,swanctl/private}/*"),
 		matching(ikeSecret, pattern{files: []string{"/etc/ipsec.secrets", "/etc/ipsec.d/*.secrets", "/usr/local/etc/ipsec.secrets"}, comment: "#",
 			line: regexp.MustCompile(`:\s*(PSK|RSA|ECDSA|EAP|XAUTH)\s+\S`), message: "a secret of IPsec", hidden: true},
@@ -17,13 +19,13 @@ var keysFamily = family{
 		matching(wireguardKey, pattern{files: []string{"/etc/wireguard/*.conf", "/usr/local/etc/wireguard/*.conf", "/etc/systemd/network/*.netdev", "/usr/lib/systemd/network/*.netdev"}, comment: "#;",
 			line: regexp.MustCompile(`(?i)^(PrivateKey|PresharedKey)\s*=\s*\S`), message: "a private key of WireGuard", hidden: true},
 			pattern{files: []string{"/etc/hostname.wg*"}, comment: "#", line: regexp.MustCompile(`\b(wgkey|wgpsk)\s+\S`), message: "a private key of WireGuard", hidden: true}),
-		secrets(snakeoilKey, "private key", "/etc/ssl/private/ssl-cert-snakeoil.key"),
+		secretsIf(snakeoilKey, "private key", (*scan).snakeoil, "/etc/ssl/private/ssl-cert-snakeoil.key"),
 		secrets(acmeAccount, "key or account", "/etc/letsencrypt/accounts/*/*/*/private_key.json", "/etc/letsencrypt/{live,archive}/*/privkey*.pem",
 			"/var/lib/acme/{keys,accounts}/*", "/var/lib/acme/*/key.pem", "/etc/acme/*privkey*", "/etc/acme/*.key", "/root/.acme.sh/*/*.key", "/root/.acme.sh/ca/*/*/account.key"),
 		secrets(meshIdentity, "identity", "/var/lib/tailscale/tailscaled.state", "/var/lib/zerotier-one/identity.secret", "/etc/nebula/*.key",
 			"/etc/tinc/*/{rsa,ed25519}_key.priv", "/etc/netbird/config.json", "/var/lib/netbird/default.json", "/etc/innernet/*.conf"),
-		secrets(serviceKey, "secret", serviceKeys...),
-		matching(serviceKey, pattern{files: []string{"/etc/mysql/debian.cnf"}, comment: "#", line: regexp.MustCompile(`^password\s*=\s*\S`), message: "the password of the maintainer's account", hidden: true}),
+		secretsIf(serviceKey, "secret", (*scan).serviceKey, serviceKeys...),
+		matching(serviceKey, pattern{files: []string{"/etc/mysql/debian.cnf"}, comment: "#", line: regexp.MustCompile(`^password\s*=\s*\S`), message: "the password of the maintainer's account", hidden: true, decide: (*scan).serviceKey}),
 		secrets(kerberosKeytab, "keytab", "/etc/krb5.keytab", "/etc/krb5kdc/*.keytab", "/var/lib/krb5kdc/{principal,stash}", "/var/kerberos/krb5kdc/{principal,.k5.*}", "/var/heimdal/{heimdal.db,m-key}"),
 		secrets(sambaSecrets, "database of secrets", "/var/lib/samba/private/{secrets,passdb}.tdb", "/var/lib/samba/{secrets,passdb}.tdb", "/usr/local/samba/private/secrets.tdb"),
 		present(directoryEnrolment, "state of an enrolment", "/etc/ipa/default.conf", "/etc/ipa/nssdb/{key3,key4}.db", "/var/lib/ipa-client/sysrestore/*", "/var/lib/sss/db/*.ldb"),
@@ -156,7 +158,7 @@ func lookSecretModes(s *scan) {
 	for _, l := range looser {
 		for _, f := range s.files(l.patterns...) {
 			if perm := uint32(f.attr.Mode.Perm()) & 0o777; f.filled() && perm&^l.allowed != 0 {
-				s.found(secretFileMode, f, "others can read or write it", shown("%04o, at most %04o", perm, l.allowed))
+				s.found(secretFileMode, f, "others can read or write it", shown("%04o, at most %04o", perm, l.allowed), chmodTo(f.attr.Mode.Perm()&^0o777|vfs.Mode(perm&l.allowed)))
 			}
 		}
 	}

@@ -111,7 +111,7 @@ func visitModes(s *scan, f *file) {
 			s.found(setuidInventory, f, "is set-ID", shown("%s, owner %d:%d", mode, f.attr.UID, f.attr.GID), s.as(severity))
 		}
 		if mode&0o002 != 0 {
-			s.found(worldWritable, f, "everybody may write to it", shown("%s", mode))
+			s.found(worldWritable, f, "everybody may write to it", shown("%s", mode), chmodTo(mode.Perm()&^0o002))
 		}
 		if x, ok := f.vol.Tree.FS().(vfs.Xattrer); ok && mode&0o111 != 0 && s.audit.runs(fileCapability) && s.systems&Linux != 0 {
 			all, err := x.Xattrs(s.ctx, f.attr.Ino)
@@ -124,7 +124,7 @@ func visitModes(s *scan, f *file) {
 		}
 	case mode.IsDir():
 		if mode&0o002 != 0 && mode&vfs.Sticky == 0 && f.path != "/tmp" && f.path != "/var/tmp" {
-			s.found(worldWritable, f, "everybody may add and remove files", shown("%s", mode))
+			s.found(worldWritable, f, "everybody may add and remove files", shown("%s", mode), chmodTo(mode.Perm()|vfs.Sticky))
 		}
 	case mode.IsDevice():
 		if !strings.HasPrefix(f.path, "/dev/") && !strings.Contains(f.path, "/dev/") {

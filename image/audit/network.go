@@ -37,9 +37,9 @@ var networkFamily = family{
 			pattern{files: []string{"/etc/network/interfaces", "/etc/network/interfaces.d/*"}, comment: "#", line: regexp.MustCompile(`^hwaddress\s+\S`), message: "bound to a network card"},
 			pattern{files: []string{"/etc/netplan/*.yaml"}, comment: "#", line: regexp.MustCompile(`^macaddress:\s*\S`), message: "bound to a network card"},
 			pattern{files: []string{"/etc/hostname.*"}, comment: "#", line: regexp.MustCompile(`^lladdr\s+([0-9a-f]{2}:)`), message: "sets a hardware address"}),
-		matching(iscsiInitiator, pattern{files: []string{"/etc/iscsi/initiatorname.iscsi"}, comment: "#", line: regexp.MustCompile(`^InitiatorName=\S`), message: "a name of its own"}),
-		present(nvmeHostID, "an identifier", "/etc/nvme/{hostid,hostnqn}"),
-		present(staleDeviceCache, "names devices of the build host", "/etc/lvm/devices/system.devices", "/etc/multipath/{bindings,wwids}", "/etc/blkid.tab", "/etc/blkid/blkid.tab", "/etc/zfs/zpool.cache", "/boot/zfs/zpool.cache", "/run/blkid/blkid.tab"),
+		matching(iscsiInitiator, pattern{files: []string{"/etc/iscsi/initiatorname.iscsi"}, comment: "#", line: regexp.MustCompile(`^InitiatorName=\S`), message: "a name of its own", decide: (*scan).initiatorName}),
+		presentIf(nvmeHostID, "an identifier", (*scan).nvmeHost, "/etc/nvme/{hostid,hostnqn}"),
+		presentIf(staleDeviceCache, "names devices of the build host", (*scan).deviceCache, "/etc/lvm/devices/system.devices", "/etc/multipath/{bindings,wwids}", "/etc/blkid.tab", "/etc/blkid/blkid.tab", "/etc/zfs/zpool.cache", "/boot/zfs/zpool.cache", "/run/blkid/blkid.tab"),
 		entries(bluetoothPairing, "an adapter of the build host", nil, "/var/lib/bluetooth/*:*:*:*:*:*"),
 		matching(proxyLeftover,
 			pattern{files: proxyFiles, comment: "#;/", line: regexp.MustCompile(`(?i)proxy\S*\s*[=:]?\s*"?[a-z]+://[^\s/:@]+:[^\s/@]+@`), message: "a proxy with user and password", hidden: true, worse: Error},
@@ -278,7 +278,7 @@ func lookResolvConf(s *scan) {
 	}
 	for n, l := range lines(s.text(f), "#;") {
 		if w := strings.Fields(l); len(w) > 1 && w[0] == "nameserver" && !strings.HasPrefix(w[1], "127.") && w[1] != "::1" {
-			s.found(resolvConf, f, "a name server", shown("%s", w[1]), line(n))
+			s.found(resolvConf, f, "a name server", shown("%s", w[1]), line(n), s.resolver())
 		}
 	}
 }
@@ -298,6 +298,6 @@ func lookHostID(s *scan) {
 		return
 	}
 	if b, ok := s.head(f, 64); ok {
-		s.found(zfsHostID, f, "an identifier", secret("host ID", b))
+		s.found(zfsHostID, f, "an identifier", secret("host ID", b), s.noVolume("ZFS"))
 	}
 }

@@ -240,7 +240,7 @@ func lookInstaller(s *scan) {
 func lookTmpMode(s *scan) {
 	for _, name := range []string{"/tmp", "/var/tmp"} {
 		if f := s.link(name); f != nil && f.isDir() && f.attr.Mode.Perm() != 0o1777 && path.Clean(f.at) != "/" {
-			s.found(tmpMode, f, "not 1777", shown("%04o", f.attr.Mode.Perm()))
+			s.found(tmpMode, f, "not 1777", shown("%04o", f.attr.Mode.Perm()), chmodTo(0o1777))
 		}
 	}
 }

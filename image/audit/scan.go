@@ -233,7 +233,10 @@ func (s *scan) as(severity Severity) detail {
 	}
 }
 
-// note says whether the condition of the fix holds.
+// chmodTo is what the fix sets the permissions to.
+func chmodTo(perm vfs.Mode) detail { return func(f *Finding) { f.Perm = perm } }
+
+// note says something about the fix.
 func note(format string, args ...any) detail {
 	return func(f *Finding) { f.FixNote = fmt.Sprintf(format, args...) }
 }

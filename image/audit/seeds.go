@@ -91,14 +91,14 @@ var (
 		Systems: OpenBSD, Severity: Error,
 		Reason:   "The boot loader feeds it to the kernel. In a shared image every machine starts from it; on a read-only root it is never renewed.",
 		Evidence: "/etc/random.seed with something in it",
-		Fix:      provided("each machine gets a seed of its own when the image is written to it, or a weaker first boot is accepted", Regenerate, "write fresh random bytes for each machine"), Reference: "boot(8), random(4)",
+		Fix:      provided("each machine gets a seed of its own when the image is written to it, or a weaker first boot is accepted", Remove, "remove it; resflash personalise writes fresh random bytes for each machine"), Reference: "boot(8), random(4)",
 	}
 	obsdSeedReused = &Rule{
 		ID: "obsd-random-seed-reused", Title: "OpenBSD's boot seed has been used",
 		Systems: OpenBSD, Severity: Warning,
 		Reason:   "The boot loader sets the sticky bit when it takes the seed, and does not credit it again: the image has been booted, or its root was never writable since.",
 		Evidence: "the sticky bit of /etc/random.seed",
-		Fix:      safe(Regenerate, "write fresh random bytes and clear the bit"), Reference: "boot(8)",
+		Fix:      provided("that of obsd-random-seed holds", Remove, "remove it; resflash personalise writes fresh random bytes for each machine, without the bit"), Reference: "boot(8)",
 	}
 	obsdHostRandom = &Rule{
 		ID: "obsd-host-random", Title: "OpenBSD's saved randomness is stored",
@@ -156,7 +156,7 @@ func (s *scan) seed(r *Rule, f *file, details ...detail) {
 	}
 	s.found(r, f, "a seed", append([]detail{secret("seed", b)}, details...)...)
 	if f.attr.Mode.Perm()&0o077 != 0 {
-		s.found(seedMode, f, "others can read it", shown("%s", f.attr.Mode))
+		s.found(seedMode, f, "others can read it", shown("%s", f.attr.Mode), chmodTo(0o600))
 	}
 }
 
@@ -222,16 +222,16 @@ func lookCredentials(s *scan) {
 	}
 	if f := s.stat("/var/lib/systemd/credential.secret"); f.filled() {
 		if b, ok := s.head(f, 64<<10); ok {
-			condition := "the condition holds: no encrypted credentials were found"
+			condition := holds(true, "no encrypted credentials were found")
 			if len(encrypted) > 0 {
-				condition = "the condition does not hold: " + encrypted[0] + " may be encrypted with it"
+				condition = holds(false, "%s may be encrypted with it", encrypted[0])
 			}
-			s.found(credentialSecret, f, "a key", secret("key", b), note("%s", condition))
+			s.found(credentialSecret, f, "a key", secret("key", b), condition)
 		}
 	}
 	for _, f := range s.files("/var/lib/systemd/{tpm2-srk-public-key.*,pcrlock.json}") {
 		if f.filled() {
-			s.found(tpmBinding, f, "state of a TPM", shown("%s", bytesOf(f.attr.Size)))
+			s.found(tpmBinding, f, "state of a TPM", shown("%s", bytesOf(f.attr.Size)), s.sealedTo(encrypted))
 		}
 	}
 }
@@ -256,4 +256,17 @@ func lookFreeBSDSeeds(s *scan) {
 	for _, f := range s.files("/entropy", "/boot/entropy", "/var/db/entropy-file", "/var/db/entropy/*") {
 		s.seed(fbsdEntropy, f)
 	}
+}
+
+// sealedTo decides about the state of a TPM: nothing may be sealed to it.
+func (s *scan) sealedTo(encrypted []string) detail {
+	if len(encrypted) > 0 {
+		return holds(false, "%s may be sealed to it", encrypted[0])
+	}
+	for _, v := range s.audit.target.Volumes {
+		if v.Partition != nil && strings.HasPrefix(v.Partition.Content.Type, "LUKS") {
+			return holds(false, "the key of volume %s may be sealed to it", v.ID)
+		}
+	}
+	return holds(true, "no encrypted credential and no encrypted volume is in the image")
 }

@@ -39,7 +39,7 @@ var (
 		Systems: Linux, Severity: Error,
 		Reason:   "sshd does not start without a host key: the machine cannot be reached.",
 		Evidence: "ssh.service or sshd.service enabled, no keys, and no unit, script or cloud-init module that makes them",
-		Fix:      report("add a unit that runs ssh-keygen -A before sshd"), Reference: "sshd(8)",
+		Fix:      provided("it is asked for, with --install-regenerator", Write, "add a unit that runs ssh-keygen -A before sshd"), Reference: "sshd(8)",
 	}
 	authorizedKeys = &Rule{
 		ID: "authorized-keys", Title: "a key may log in",
@@ -135,7 +135,7 @@ func (s *scan) hostKeys() []*file {
 }
 
 func lookHostKeys(s *scan) {
-	var condition string
+	var condition detail
 	for _, f := range s.hostKeys() {
 		if f.attr.Size == 0 {
 			s.found(sshHostKeyEmpty, f, "0 bytes")
@@ -145,13 +145,13 @@ func lookHostKeys(s *scan) {
 		if !ok {
 			continue
 		}
-		if condition == "" {
-			condition = "the condition does not hold: nothing was found that would make new keys"
+		if condition == nil {
+			condition = holds(false, "nothing was found that would make new keys")
 			if by := s.regenerator(); by != "" {
-				condition = "the condition holds: " + by
+				condition = holds(true, "%s", by)
 			}
 		}
-		s.found(sshHostKey, f, "a private key", privateKey(b), note("%s", condition))
+		s.found(sshHostKey, f, "a private key", privateKey(b), condition)
 	}
 }
 
@@ -210,38 +210,6 @@ func cutString(s string) (first, rest string, ok bool) {
 func sshFingerprint(public []byte) string {
 	sum := sha256.Sum256(public)
 	return "SHA256:" + base64.RawStdEncoding.EncodeToString(sum[:])
-}
-
-var keygen = regexp.MustCompile(`ssh-keygen +(.*-A\b|-A\b)|sshd-keygen|dpkg-reconfigure +(-\S+ +)*openssh-server`)
-
-// regenerator says what in the image makes SSH host keys at boot, by what its
-// files say; empty if nothing does.
-func (s *scan) regenerator() string {
-	switch {
-	case s.systems == OpenBSD && s.exists("/etc/rc"):
-		return "/etc/rc makes new keys at boot"
-	case s.systems == FreeBSD && s.exists("/etc/rc.d/sshd"):
-		return "/etc/rc.d/sshd makes new keys"
-	case s.systems == NetBSD && s.exists("/etc/rc.d/sshd"):
-		return "/etc/rc.d/sshd makes new keys"
-	}
-	for _, f := range s.files("/etc/systemd/system/*.wants/*.service", "/usr/lib/systemd/system/*.wants/*.service",
-		"/{etc,usr/lib,lib}/systemd/system/{ssh,sshd}.service", "/{etc,usr/lib,lib}/systemd/system/{ssh,sshd}.service.d/*.conf",
-		"/{etc,usr/lib,lib}/systemd/system/ssh*keygen*", "/etc/rc.local", "/etc/init.d/{sshd,dropbear,regenerate_ssh_host_keys}") {
-		for _, l := range lines(s.text(f), "#;") {
-			if keygen.MatchString(l) {
-				return f.path + " makes new keys"
-			}
-		}
-	}
-	if s.exists("/etc/cloud/cloud.cfg") && !s.exists("/etc/cloud/cloud-init.disabled") {
-		for _, l := range lines(s.read("/etc/cloud/cloud.cfg"), "#") {
-			if l == "- ssh" {
-				return "cloud-init makes new keys for each instance (/etc/cloud/cloud.cfg)"
-			}
-		}
-	}
-	return ""
 }
 
 func lookRegenerator(s *scan) {

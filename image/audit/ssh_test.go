@@ -93,21 +93,52 @@ func TestHostKeyCutOff(t *testing.T) {
 // Whether new keys will be made is said with the finding.
 func TestRegenerator(t *testing.T) {
 	key := files{"/etc/ssh/ssh_host_rsa_key": private(pemKey)}
+	const system, wants = "/usr/lib/systemd/system/", "/etc/systemd/system/multi-user.target.wants/"
+	unit := func(text string) files {
+		return files{wants + "k.service": symlink(system + "k.service"), system + "k.service": thing{mode: 0o100644, text: text}}
+	}
 	for name, c := range map[string]struct {
 		system System
 		files  files
-		want   string
+		want   string // empty: the condition does not hold
 	}{
-		"plain Debian": {Linux, key, "does not hold"},
-		"a unit":       {Linux, key.with(files{"/etc/systemd/system/multi-user.target.wants/k.service": text("ExecStart=/usr/bin/ssh-keygen -A\n")}), "k.service makes"},
-		"a comment":    {Linux, key.with(files{"/etc/rc.local": text("# ssh-keygen -A\n")}), "does not hold"},
-		"cloud-init":   {Linux, key.with(files{"/etc/cloud/cloud.cfg": text("cloud_init_modules:\n - ssh\n")}), "cloud-init"},
-		"disabled":     {Linux, key.with(files{"/etc/cloud/cloud.cfg": text("x:\n - ssh\n"), "/etc/cloud/cloud-init.disabled": text("")}), "does not hold"},
-		"OpenBSD":      {OpenBSD, key.with(files{"/etc/rc": text("ssh-keygen -A\n")}), "/etc/rc makes"},
-		"FreeBSD":      {FreeBSD, key.with(files{"/etc/rc.d/sshd": text("x")}), "/etc/rc.d/sshd makes"},
+		"plain Debian": {Linux, files{
+			wants + "ssh.service": symlink(system + "ssh.service"), system + "ssh.service": text("[Service]\nExecStartPre=/usr/sbin/sshd -t\nExecStart=/usr/sbin/sshd -D\n"),
+			"/etc/init.d/ssh": moded(0o755, "#!/bin/sh\n/usr/sbin/sshd -t\n"), "/etc/rc2.d/S01ssh": symlink("../init.d/ssh"),
+		}, ""},
+		"a unit":                       {Linux, unit("[Service]\nExecStart=/usr/bin/ssh-keygen -A\n"), "k.service makes"},
+		"a unit that nobody wants":     {Linux, files{system + "k.service": text("[Service]\nExecStart=/usr/bin/ssh-keygen -A\n")}, ""},
+		"a unit that is masked":        {Linux, unit("[Service]\nExecStart=/usr/bin/ssh-keygen -A\n").with(files{"/etc/systemd/system/k.service": symlink("/dev/null")}), ""},
+		"its command is taken away":    {Linux, unit("[Service]\nExecStart=/usr/bin/ssh-keygen -A\n").with(files{"/etc/systemd/system/k.service.d/no.conf": text("[Service]\nExecStart=\nExecStart=/bin/true\n")}), ""},
+		"added by a drop-in":           {Linux, unit("[Service]\nExecStart=/bin/true\n").with(files{"/etc/systemd/system/k.service.d/a.conf": text("[Service]\nExecStartPre=-/usr/bin/ssh-keygen \\\n  -A\n")}), "k.service makes"},
+		"once, and that was":           {Linux, unit("[Unit]\nConditionPathExists=!/var/lib/done\n[Service]\nExecStart=/usr/bin/ssh-keygen -A\n").with(files{"/var/lib/done": text("")}), ""},
+		"once, and that will be":       {Linux, unit("[Unit]\nConditionPathExists=!/var/lib/done\n[Service]\nExecStart=/usr/bin/ssh-keygen -A\n"), "k.service makes"},
+		"where there is no key":        {Linux, unit("[Unit]\nConditionPathExists=!/etc/ssh/ssh_host_rsa_key\n[Service]\nExecStart=/usr/bin/ssh-keygen -A\n"), "k.service makes"},
+		"a script of a unit":           {Linux, unit("[Service]\nExecStart=/usr/local/sbin/first-boot\n").with(files{"/usr/local/sbin/first-boot": moded(0o755, "#!/bin/sh\nset -e\nssh-keygen -A\n")}), "/usr/local/sbin/first-boot makes"},
+		"a comment in a script":        {Linux, unit("[Service]\nExecStart=/usr/local/sbin/first-boot\n").with(files{"/usr/local/sbin/first-boot": moded(0o755, "#!/bin/sh\n# ssh-keygen -A\n")}), ""},
+		"a comment":                    {Linux, unit("[Service]\n#ExecStart=/usr/bin/ssh-keygen -A\n"), ""},
+		"wanted through a target":      {Linux, files{"/usr/lib/systemd/system/multi-user.target": text("[Unit]\nRequires=basic.target\n"), system + "basic.target.wants/keys.target": symlink("../keys.target"), system + "keys.target": text("[Unit]\nWants=sshd-keygen@rsa.service\n"), system + "sshd-keygen@.service": text("[Service]\nExecStart=/usr/libexec/openssh/sshd-keygen %i\n")}, "sshd-keygen@.service makes"},
+		"started by a socket":          {Linux, files{"/etc/systemd/system/sockets.target.wants/ssh.socket": symlink(system + "ssh.socket"), system + "ssh.socket": text("[Socket]\nListenStream=22\n"), system + "ssh.service": text("[Service]\nExecStartPre=/usr/bin/ssh-keygen -A\n")}, "ssh.service makes"},
+		"units that want each other":   {Linux, unit("[Unit]\nWants=k.service l.service\n").with(files{system + "l.service": text("[Unit]\nRequires=k.service\n")}), ""},
+		"rc.local":                     {Linux, files{"/etc/rc.local": moded(0o755, "#!/bin/sh\nssh-keygen -A\n")}, "/etc/rc.local makes"},
+		"rc.local, not executable":     {Linux, files{"/etc/rc.local": text("#!/bin/sh\nssh-keygen -A\n")}, ""},
+		"rc.local, a comment":          {Linux, files{"/etc/rc.local": moded(0o755, "# ssh-keygen -A\n")}, ""},
+		"OpenRC":                       {Linux, files{"/etc/runlevels/default/sshd": symlink("/etc/init.d/sshd"), "/etc/init.d/sshd": moded(0o755, "#!/sbin/openrc-run\nssh-keygen -A\n")}, "/etc/init.d/sshd makes"},
+		"cloud-init":                   {Linux, files{"/usr/bin/cloud-init": text(""), "/etc/cloud/cloud.cfg": text("cloud_init_modules:\n - seed_random\n - [ssh, always]\n")}, "cloud-init"},
+		"cloud-init without ssh":       {Linux, files{"/usr/bin/cloud-init": text(""), "/etc/cloud/cloud.cfg": text("cloud_init_modules:\n - seed_random\nother:\n - ssh\n")}, ""},
+		"cloud-init, another file":     {Linux, files{"/usr/bin/cloud-init": text(""), "/etc/cloud/cloud.cfg": text("cloud_init_modules:\n - ssh\n"), "/etc/cloud/cloud.cfg.d/90.cfg": text("cloud_init_modules: [seed_random]\n")}, ""},
+		"cloud-init is off":            {Linux, files{"/usr/bin/cloud-init": text(""), "/etc/cloud/cloud.cfg": text("cloud_init_modules:\n - ssh\n"), "/etc/cloud/cloud-init.disabled": text("")}, ""},
+		"cloud-init's settings alone":  {Linux, files{"/etc/cloud/cloud.cfg": text("cloud_init_modules:\n - ssh\n")}, ""},
+		"OpenBSD":                      {OpenBSD, files{"/etc/rc": text("make_keys() {\n\tssh-keygen -A\n}\n")}, "/etc/rc makes"},
+		"OpenBSD, rc says nothing":     {OpenBSD, files{"/etc/rc": text("# ssh-keygen -A\n")}, ""},
+		"FreeBSD":                      {FreeBSD, files{"/etc/rc.d/sshd": text("#!/bin/sh\nsshd_keygen_alg() {\n/usr/bin/ssh-keygen -q -t rsa\n}\n")}, "/etc/rc.d/sshd makes"},
+		"FreeBSD, rc.d/sshd is no use": {FreeBSD, files{"/etc/rc.d/sshd": text("#!/bin/sh\n")}, ""},
 	} {
-		r := audit(t, one(t, systemFiles[c.system].with(c.files).build()), Options{Only: []string{"ssh-host-key"}})
+		r := audit(t, one(t, systemFiles[c.system].with(key).with(c.files).build()), Options{Only: []string{"ssh-host-key"}})
 		require.Len(t, r.Findings, 1, name)
-		assert.Contains(t, r.Findings[0].FixNote, c.want, name)
+		f := r.Findings[0]
+		require.NotNil(t, f.Fixable, name)
+		assert.Equal(t, c.want != "", *f.Fixable, "%s: %s", name, f.FixNote)
+		assert.Contains(t, f.FixNote, c.want, name)
 	}
 }

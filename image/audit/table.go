@@ -6,10 +6,26 @@ import "regexp"
 
 // present is broken by regular files with something in them.
 func present(r *Rule, message string, patterns ...string) check {
+	return presentIf(r, message, nil, patterns...)
+}
+
+// A condition decides whether the fix may be made for a file.
+type condition func(*scan, *file) detail
+
+// detail is the verdict of a condition, if there is one.
+func (c condition) detail(s *scan, f *file) detail {
+	if c == nil {
+		return func(*Finding) {}
+	}
+	return c(s, f)
+}
+
+// presentIf is present for a fix with a condition.
+func presentIf(r *Rule, message string, decide condition, patterns ...string) check {
 	return check{rules: []*Rule{r}, look: func(s *scan) {
 		for _, f := range s.files(patterns...) {
 			if f.filled() {
-				s.found(r, f, message, shown("%s", bytesOf(f.attr.Size)))
+				s.found(r, f, message, shown("%s", bytesOf(f.attr.Size)), decide.detail(s, f))
 			}
 		}
 	}}
@@ -18,10 +34,15 @@ func present(r *Rule, message string, patterns ...string) check {
 // secrets is present for files that are secrets as a whole, too long to be
 // guessed.
 func secrets(r *Rule, kind string, patterns ...string) check {
+	return secretsIf(r, kind, nil, patterns...)
+}
+
+// secretsIf is secrets for a fix with a condition.
+func secretsIf(r *Rule, kind string, decide condition, patterns ...string) check {
 	return check{rules: []*Rule{r}, look: func(s *scan) {
 		for _, f := range s.files(patterns...) {
 			if b, ok := s.head(f, maxText); ok && len(b) > 0 {
-				s.found(r, f, "a "+kind, secret(kind, b))
+				s.found(r, f, "a "+kind, secret(kind, b), decide.detail(s, f))
 			}
 		}
 	}}
@@ -33,8 +54,9 @@ type pattern struct {
 	comment string // signs that begin a comment
 	line    *regexp.Regexp
 	message string
-	hidden  bool     // the line is a secret that could be guessed
-	worse   Severity // instead of the rule's, if not Off
+	hidden  bool      // the line is a secret that could be guessed
+	worse   Severity  // instead of the rule's, if not Off
+	decide  condition // nil: the fix has none
 }
 
 // matching is broken by lines of texts.
@@ -46,7 +68,7 @@ func matching(r *Rule, patterns ...pattern) check {
 					if !p.line.MatchString(l) {
 						continue
 					}
-					details := []detail{line(n)}
+					details := []detail{line(n), p.decide.detail(s, f)}
 					if p.hidden {
 						details = append(details, guessable("secret"))
 					}

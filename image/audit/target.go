@@ -51,11 +51,17 @@ type Target struct {
 
 // FromDisk finds the volumes of a disk and the systems in them.
 func FromDisk(ctx context.Context, d *image.Disk) (*Target, error) {
+	return FromVolumes(ctx, d, func(ctx context.Context, p *image.Partition) (*image.Volume, error) { return p.Volume(ctx) })
+}
+
+// FromVolumes is FromDisk with volumes that open returns, such as those that
+// are being edited: what is audited is what would be committed.
+func FromVolumes(ctx context.Context, d *image.Disk, open func(context.Context, *image.Partition) (*image.Volume, error)) (*Target, error) {
 	t := &Target{Name: d.Name(), Disk: d}
 	layout := d.Layout(ctx)
 	for _, p := range d.Partitions() {
 		v := &Volume{ID: p.ID, Role: p.Role, Partition: p}
-		opened, err := p.Volume(ctx)
+		opened, err := open(ctx, p)
 		switch {
 		case err == nil:
 			v.Tree = opened.Tree

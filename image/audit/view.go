@@ -22,8 +22,9 @@ type view struct {
 	installed *Installed // nil: no system's root
 	final     bool       // a system as it is at run time
 	systems   System
-	layers    []layer // the root first; later ones are on top
-	owners    *owners // once they were read
+	layers    []layer    // the root first; later ones are on top
+	owners    *owners    // once they were read
+	starters  *[]starter // likewise
 }
 
 type layer struct{ Mount }

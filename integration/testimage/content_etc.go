@@ -35,7 +35,9 @@ func etc(t Tree, opt Options, letter, version string) {
 	t.Text("etc/ntpd.conf", 0o644, "servers pool.ntp.example.net", "sensor *")
 	t.Text("etc/rc.conf", 0o644, "# defaults; see rc.conf.local", "sshd_flags=", "ntpd_flags=", "resolvd_flags=NO")
 	t.Text("etc/rc.conf.local", 0o644, "resolvd_flags=NO", "smtpd_flags=NO")
-	t.Text("etc/rc", 0o644, "# System startup script: a stand-in.", "rm -f /fastboot", "/resflash/rc.resflash", "_rc_parse_conf", "exit 0")
+	t.Text("etc/rc", 0o644, "# System startup script: a stand-in.", "rm -f /fastboot",
+		"[[ -f /etc/soii.key ]] || openssl rand -hex 16 >/etc/soii.key", "[[ -f /etc/iked/private/local.key ]] || openssl genpkey >/etc/iked/private/local.key", "ssh-keygen -A",
+		"/resflash/rc.resflash", "_rc_parse_conf", "exit 0")
 	t.Text("etc/rc.shutdown", 0o600, "# site-specific shutdown", "/resflash/resflash.save", "/resflash/resflash.relink")
 	t.Text("etc/ttys", 0o644, `console "/usr/libexec/getty std.9600" vt220 off secure`,
 		`ttyC0 "/usr/libexec/getty std.9600" vt220 on secure`, `tty00 "/usr/libexec/getty std.9600" unknown off`)
