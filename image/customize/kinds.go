@@ -27,4 +27,17 @@ var kinds = []Kind{
 	// Attributes.
 	{"chmod", "MODE:/PATH", "Change permissions: octal, or like u+x,go-w.", parseChmod},
 	{"chown", "UID:GID:/PATH", "Change owner and group, by number or by the system's own names.", parseChown},
+
+	// Accounts.
+	{"root-password", "SELECTOR", "Set root's password: password:SECRET, file:FILE (its first line), hash:HASH of crypt(3), disabled.", parseRootPassword},
+	{"password", "USER:SELECTOR", "Set the password of an account, in the same ways.", parsePassword},
+	{"password-lock", "USER", "Lock the password of an account, so that it can be unlocked again.", parsePasswordLock},
+	{"ssh-inject", "USER:KEY", "Let the owner of an SSH key log in: the line of the public key, or file:FILE.", parseSSHInject},
+
+	// Settings.
+	{"hostname", "NAME", "Set the name of the machine.", parseHostname},
+	{"timezone", "ZONE", "Set the time zone, one that the system has (Europe/Berlin).", parseTimezone},
+	{"firstboot", "SCRIPT", "Run a script of the host at the first boot; several run in their order.", parseFirstboot},
+	{"enable", "SERVICE", "Start a service at boot (systemd, OpenRC, rc.conf.local of OpenBSD, rc.conf of FreeBSD).", parseEnable},
+	{"disable", "SERVICE", "Do not start a service at boot.", parseDisable},
 }

@@ -101,3 +101,17 @@ func bcryptHash(password string, cost int, salt [16]byte) (string, error) {
 	}
 	return fmt.Sprintf("$2b$%02d$%s%s", cost, bcryptEncoding.EncodeToString(salt[:]), bcryptEncoding.EncodeToString(text[:23])), nil
 }
+
+// Check returns what is wrong with a hash that is to be written to a password
+// file. It does not repeat the hash.
+func Check(hash string) error {
+	switch {
+	case Kind(hash) == "":
+		return errors.New("that is no hash of crypt(3): they begin like $2b$, $6$ or $y$")
+	case strings.ContainsFunc(hash, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' }):
+		return errors.New("a hash has no blanks and colons in it")
+	case Kind(hash) == "bcrypt" && !bcryptShape.MatchString(hash):
+		return fmt.Errorf("a hash of bcrypt has 60 characters ($2b$, the cost, $, and 53 more), this one %d", len(hash))
+	}
+	return nil
+}
