@@ -39,6 +39,8 @@ type cli struct {
 	Truncate   truncateCmd   `cmd:"" help:"Set the size of files."`
 	Mknod      mknodCmd      `cmd:"" help:"Make a device node or FIFO."`
 	Edit       editCmd       `cmd:"" help:"Change a system by a list of operations: upload, edit, chmod, passwords …"`
+	With       withCmd       `cmd:"" help:"Run a command in a mounted image, and save what it does if it succeeds."`
+	Shell      shellCmd      `cmd:"" help:"Run a shell in a mounted image, likewise."`
 	Mkfs       mkfsCmd       `cmd:"" help:"Make a file system in a new image or in a volume."`
 	Check      checkCmd      `cmd:"" help:"Check file systems, and repair them."`
 	Audit      auditCmd      `cmd:"" help:"Look for secrets, identities and leftovers that must not be shipped."`

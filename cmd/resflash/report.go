@@ -73,6 +73,13 @@ func (r mountReport) print(w *world, all bool) {
 	if w.quiet {
 		return
 	}
+	for _, line := range r.lines(w, all) {
+		w.printf("%s\n", line)
+	}
+}
+
+// lines are what has changed, for people.
+func (r mountReport) lines(w *world, all bool) (list []string) {
 	for _, v := range r.Volumes {
 		at := r.Image
 		if v.Volume != "" && v.Volume != "whole" {
@@ -82,22 +89,23 @@ func (r mountReport) print(w *world, all bool) {
 		if v.Renamed > 0 {
 			text += fmt.Sprintf("%d renamed, ", v.Renamed)
 		}
-		w.printf("%s%d changed, %s written\n", w.name(text), v.Changed, size(v.Written))
+		list = append(list, fmt.Sprintf("%s%d changed, %s written", w.name(text), v.Changed, size(v.Written)))
 		for i, n := range v.Names {
 			if i == shownNames && !all {
-				w.printf("  … (umount --verbose lists them)\n")
+				list = append(list, "  … (umount --verbose lists them)")
 				break
 			}
 			line := n.Action + " " + n.Path
 			if n.To != "" {
 				line += " to " + n.To
 			}
-			w.printf("  %s\n", w.name(line))
+			list = append(list, "  "+w.name(line))
 		}
 		if v.More && (all || len(v.Names) <= shownNames) {
-			w.printf("  … and more\n")
+			list = append(list, "  … and more")
 		}
 	}
+	return list
 }
 
 // err is the error in it.
