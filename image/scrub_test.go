@@ -182,7 +182,6 @@ func edited(t *testing.T, name string, opt image.EditOptions) (*image.Disk, *ima
 func TestScrubLeavesNothing(t *testing.T) {
 	for _, c := range scrubCases {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
 			name := poisoned(t, c.size)
 			c.make(t, name)
 			d, v := edited(t, name, image.EditOptions{})
@@ -243,7 +242,6 @@ func (c scrubCase) check(t *testing.T, name string) {
 func TestScrubInterrupted(t *testing.T) {
 	for _, c := range []scrubCase{scrubCases[0], scrubCases[5], scrubCases[7]} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
 			name := made(t, c)
 			for _, after := range []int{1, 5, 50, 300} {
 				d, v := edited(t, name, image.EditOptions{Atomic: true})
@@ -273,7 +271,6 @@ func TestScrubInterrupted(t *testing.T) {
 func TestScrubOutputWithHoles(t *testing.T) {
 	for _, c := range []scrubCase{scrubCases[0], scrubCases[4], scrubCases[8]} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
 			name := made(t, c)
 			before := contents(t, name)
 			out := filepath.Join(t.TempDir(), "out.img")

@@ -69,6 +69,7 @@ type auditor struct {
 	gapAt    map[string]*Gap
 	gapViews map[*Gap][]string
 	cracked  map[string]answer // what came of trying passwords
+	exact    []needle          // of the secrets that were found in files
 }
 
 func newAuditor(ctx context.Context, t *Target, opt Options) (*auditor, error) {
@@ -194,6 +195,7 @@ func (a *auditor) add(s *scan, r *Rule, f *Finding, details []detail) {
 		d(f)
 	}
 	f.Message, f.Evidence = clip(f.Message), clip(f.Evidence)
+	a.remember(f)
 	if a.policy.allows(f) {
 		return
 	}

@@ -40,6 +40,7 @@ type Finding struct {
 	value  string // hash of what was found, if that tells findings apart
 	volume int    // in the order of the target
 	final  bool   // FixNote is about a system as it is at run time
+	exact  []byte // part of the secret, by which copies of it are known
 }
 
 // Open reports whether a finding counts: it is neither waived nor known from

@@ -152,6 +152,7 @@ var families = []*family{
 	&modesFamily,
 	&bsdFamily,
 	&volumesFamily,
+	&freeFamily,
 }
 
 // Rules returns the catalogue, in the order of reports.

@@ -74,6 +74,7 @@ var elsewhere = map[string]string{
 	"swap-content": "TestDisk", "ab-layout": "TestDisk", "audit-incomplete": "TestHostile",
 	"machine-id-missing": "TestMachineIDMissing", "os-release-missing": "TestNoRelease",
 	"bootloader-dangling": "TestBootReferences", "resflash-cfg": "TestResflash",
+	"free-space-secret": "TestFree", "free-space-data": "TestFree", "slack-secret": "TestFree", "fs-journal-remnant": "TestFree",
 }
 
 func TestEveryRuleHasASample(t *testing.T) {

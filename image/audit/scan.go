@@ -196,7 +196,7 @@ type detail func(*Finding)
 // for values that nobody can guess.
 func secret(kind string, value []byte) detail {
 	return func(f *Finding) {
-		f.value = digest(value)
+		f.value, f.exact = digest(value), exactNeedle(value)
 		f.Evidence = fmt.Sprintf("%s, %s, fingerprint %s", kind, bytesOf(int64(len(value))), f.value)
 	}
 }
