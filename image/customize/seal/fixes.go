@@ -83,6 +83,7 @@ var fixes = []fix{
 	// Volumes.
 	{rules: "fs-dirty", missing: "resflash check --repair mends it, and says what that costs"},
 	{rules: "swap-content", plan: zeroSwap},
+	{rules: "free-space-secret free-space-data slack-secret fs-journal-remnant", missing: "resflash seal --scrub writes zeros over what is free, when all else is done"},
 }
 
 // step plans a change of the file at a path.

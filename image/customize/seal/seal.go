@@ -55,6 +55,9 @@ func RunTarget(ctx context.Context, e *customize.Editor, t *audit.Target, opt Op
 }
 
 func newSealer(e *customize.Editor, opt Options) *sealer {
+	// What is removed here is in free space then: that is the business of
+	// image.Scrub, which comes last.
+	opt.Audit.Skip = append(slices.Clone(opt.Audit.Skip), "free")
 	return &sealer{e: e, opt: opt, edited: map[*image.Partition]bool{}, done: map[where]*Step{}}
 }
 
