@@ -21,6 +21,8 @@ type sealCmd struct {
 	OptIn              []string `placeholder:"RULE" help:"Make the fix of this rule, too, which may lock somebody out, or whose condition the image cannot tell."`
 	MachineID          string   `name:"machine-id" enum:"uninitialized,empty,remove" default:"uninitialized" help:"What becomes of /etc/machine-id: uninitialized, empty (no first boot) or remove."`
 	InstallRegenerator bool     `help:"Where nothing makes SSH host keys at boot, add a unit that does."`
+	Scrub              bool     `help:"Overwrite free space, slack, removed names and journals with zeros, too."`
+	Punch              bool     `help:"With --scrub: give free space back to the host, which reads as zeros."`
 	Waivers            string   `placeholder:"FILE" help:"Findings that are accepted, with reasons: they stay as they are."`
 	Policy             string   `placeholder:"FILE" help:"Profile, severities and allow-lists of the project."`
 	Image              string   `arg:"" name:"image" help:"The image."`
@@ -45,13 +47,18 @@ Otherwise the fix is refused, with the reason. What may lock somebody out (passw
 keys that may log in), and what the image cannot tell, wants --opt-in RULE. A finding
 that is to stay is waived, as for audit. "resflash rules" lists the fixes.
 
+What is removed is still in free space, where others find it: --scrub overwrites that, and
+what was removed before. In the image itself that happens after the changes are saved,
+and an interruption leaves the rest for the next time.
+
 What is left of errors and warnings is printed, with --verbose also what was done, and
 infos. With SOURCE_DATE_EPOCH, the
 same image gives the same bytes.
 
 --json prints {"image", "sealed", "changed", "before": {"error", "warning", "info"},
 "after": {…}, "steps": [{"state" (done, refused, opt-in, no-fix, in-vain), "verb",
-"volume", "path", "detail", "rules", "severity", "why"}]}.` + exitStatus
+"volume", "path", "detail", "rules", "severity", "why"}], "scrub": {"volumes", "zeroed",
+"punched"}}.` + exitStatus
 }
 
 // Run seals.
@@ -67,7 +74,11 @@ func (c *sealCmd) Run(ctx context.Context, w *world) error {
 			return err
 		}
 	}
+	if c.Punch && !c.Scrub {
+		return usageError("resflash help seal", errors.New("--punch is a way of --scrub"))
+	}
 	var r *seal.Result
+	var scrubbed *image.ScrubReport
 	err = w.edit(ctx, editFlags{DryRun: c.DryRun, Output: c.Output}, func(e *editor) error {
 		d, err := e.open(ctx, c.Image)
 		if err != nil {
@@ -84,14 +95,28 @@ func (c *sealCmd) Run(ctx context.Context, w *world) error {
 			return fmt.Errorf("%s: %w", c.Image, err)
 		}
 		if err := c.verdict(r, failOn, never); err != nil {
-			return errors.Join(c.print(w, r, false), err)
+			return errors.Join(c.print(w, r, nil, false), err)
 		}
-		return nil
+		if c.Scrub {
+			scrubbed, err = c.scrub(ctx, w, d)
+		}
+		return err
 	})
 	if err != nil {
 		return err
 	}
-	return c.print(w, r, true)
+	return c.print(w, r, scrubbed, true)
+}
+
+// scrub takes away what was deleted, now and before.
+func (c *sealCmd) scrub(ctx context.Context, w *world, d *image.Disk) (*image.ScrubReport, error) {
+	bar := w.progress("scrubbing "+c.Image, 0)
+	defer bar.end()
+	r, err := image.Scrub(ctx, d, image.ScrubOptions{Punch: c.Punch, Gaps: true, Count: c.DryRun, Progress: bar.add})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Image, err)
+	}
+	return r, nil
 }
 
 // options reads the files that were named.
@@ -163,16 +188,18 @@ type sealJSON struct {
 	Before  map[string]int `json:"before"` // findings that count, by severity
 	After   map[string]int `json:"after"`
 	Steps   []*seal.Step   `json:"steps"`
+
+	Scrub *image.ScrubReport `json:"scrub,omitempty"`
 }
 
 // print prints what was done and what is left.
-func (c *sealCmd) print(w *world, r *seal.Result, sealed bool) error {
+func (c *sealCmd) print(w *world, r *seal.Result, scrubbed *image.ScrubReport, sealed bool) error {
 	if c.JSON {
 		steps := r.Steps
 		if steps == nil {
 			steps = []*seal.Step{}
 		}
-		return w.document(sealJSON{c.Image, sealed, sealed && r.Changed(), bySeverity(r.Before), bySeverity(r.After), steps})
+		return w.document(sealJSON{c.Image, sealed, sealed && r.Changed(), bySeverity(r.Before), bySeverity(r.After), steps, scrubbed})
 	}
 	all := c.Verbose || c.DryRun
 	for _, s := range r.Steps {
@@ -192,8 +219,21 @@ func (c *sealCmd) print(w *world, r *seal.Result, sealed bool) error {
 		}
 		w.note("%s: sealed: %s; left are %s, %s and %s", c.Image, what,
 			plural(after["error"], "error", "errors"), plural(after["warning"], "warning", "warnings"), plural(after["info"], "info", "infos"))
+		c.printScrubbed(w, scrubbed)
 	}
 	return nil
+}
+
+func (c *sealCmd) printScrubbed(w *world, r *image.ScrubReport) {
+	if r == nil {
+		return
+	}
+	for _, v := range r.Volumes {
+		if v.Skipped != "" && v.Skipped != image.ErrEmpty.Error() {
+			w.note("%s: volume %s is not scrubbed: %s", c.Image, v.ID, v.Skipped)
+		}
+	}
+	w.note("%s: scrubbed: %s that were not zero, %s given back to the host", c.Image, size(r.Zeroed), size(r.Punched))
 }
 
 // line is a step for people.
