@@ -199,7 +199,7 @@ func (m *mounting) canWrite(ctx context.Context) (bool, error) {
 		}
 	}
 	if formats {
-		m.notes = append(m.notes, "mounted read-only: there is nothing in it that can be written to yet")
+		m.notes = append(m.notes, "mounted read-only: its file systems can only be read")
 	}
 	return false, nil
 }

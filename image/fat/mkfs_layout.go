@@ -122,7 +122,8 @@ func (l *mkfsLayout) fit(limit int64) error {
 	if limit < maxClusterSize {
 		return cannotMake("a volume of %d sectors cannot be %s with clusters of %d sectors", l.sectors, name, limit)
 	}
-	return cannotMake("a volume of %d sectors is too small or too large for %s", l.sectors, name)
+	least, most := l.clusterRange(l.bits)
+	return cannotMake("a volume of %d sectors is too small or too large for %s, which has %d to %d clusters of 1 to %d sectors", l.sectors, name, least, most, maxClusterSize)
 }
 
 // with computes the lengths of everything for a width of the table. There are
@@ -147,17 +148,25 @@ func (l *mkfsLayout) with(bits ondisk.Bits) mkfsLayout {
 	t.fatSectors = l.align(ceilDiv(ceilDiv((estimate+2)*b, 8), l.sectorSize))
 	// Rounding up the tables takes space from the clusters, or leaves some.
 	n := (space - l.fats*t.fatSectors) / l.cluster
-	least, most := max(1, l.least32), int64(maxMade32)
-	switch bits {
-	case 12:
-		most = maxMade12
-	case 16:
-		least, most = minMade16, maxMade16
-	}
+	least, most := l.clusterRange(bits)
 	if n >= least && n <= min(most, bits.Entries(t.fatSectors*l.sectorSize)-ondisk.FirstCluster) {
 		t.clusters = n
 	}
 	return t
+}
+
+// clusterRange returns how few and how many clusters are made with a width of
+// the table; of any width, if it is 0.
+func (l *mkfsLayout) clusterRange(bits ondisk.Bits) (least, most int64) {
+	switch bits {
+	case 12:
+		return max(1, l.least32), maxMade12
+	case 16:
+		return minMade16, maxMade16
+	case 0:
+		return 1, maxMade16 // FAT32 has to be asked for
+	}
+	return max(1, l.least32), maxMade32
 }
 
 func (l *mkfsLayout) align(n int64) int64 {

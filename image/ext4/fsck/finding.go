@@ -98,3 +98,19 @@ func (c *checker) flush(paths bool) error {
 	c.findings = c.findings[:0]
 	return err
 }
+
+// claimed is a size in words. A damaged inode may say anything.
+func claimed(size uint64) string {
+	if size > 1<<60 {
+		return "more bytes than there can be"
+	}
+	return plural(size, "byte")
+}
+
+// plural counts things in words.
+func plural[N int | uint64](n N, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}

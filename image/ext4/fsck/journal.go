@@ -93,7 +93,7 @@ func (c *checker) replay(j *journal) error {
 			return &vfs.NotSupportedError{What: "replaying the fast commits of a journal: mount it once", Off: c.off(j.runs[0].start)}
 		}
 	}
-	detail := fmt.Sprintf("has to be replayed: %d transactions, %d blocks", log.commits, len(patches))
+	detail := fmt.Sprintf("has to be replayed: %s, %s", plural(log.commits, "transaction"), plural(len(patches), "block"))
 	f := finding{vfs.Finding{Code: codeJournalReplay, Structure: "journal", Off: c.off(j.runs[0].start), Detail: detail, Preen: true}, 0}
 	if log.damage != "" {
 		f.Preen = false

@@ -149,7 +149,7 @@ func (c *checker) scanInode(ino uint32, raw []byte) error {
 		f, mend := c.fault(c.aboutInode(codeInodeSum, ino, "checksum %#08x in a group whose descriptor is damaged: never written, or garbage", in.Checksum))
 		if mend {
 			if in.Links > 0 {
-				f.lose("what inode %d was, if it was a file: %d bytes", ino, in.Size)
+				f.lose("what inode %d was, if it was a file: it says that it has %s", ino, claimed(in.Size))
 			}
 			c.again = true
 			return c.clearInode(ino)
@@ -260,7 +260,7 @@ func (c *checker) scanFile(in *inode) error {
 		}
 		f, mend := c.fault(c.aboutInode(code, ino, "mode %#o: %s", in.Mode, why))
 		if mend {
-			f.lose("inode %d, %d bytes", ino, in.Size)
+			f.lose("inode %d, which says that it has %s", ino, claimed(in.Size))
 			c.again, s.sumBad, s.dirty = true, false, false
 			return c.clearInode(ino)
 		}
