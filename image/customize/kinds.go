@@ -40,4 +40,8 @@ var kinds = []Kind{
 	{"firstboot", "SCRIPT", "Run a script of the host at the first boot; several run in their order.", parseFirstboot},
 	{"enable", "SERVICE", "Start a service at boot (systemd, OpenRC, rc.conf.local of OpenBSD, rc.conf of FreeBSD).", parseEnable},
 	{"disable", "SERVICE", "Do not start a service at boot.", parseDisable},
+
+	// Identity.
+	{"set-duid", "DUID", "Set the identifier in OpenBSD's disklabel (16 digits, or random), and in what names it in all volumes.", parseSetDUID},
+	{"set-uuid", "VOLUME:UUID", "Set the identifier of an ext4 or FAT file system (or random), and in what names it in all volumes.", parseSetUUID},
 }

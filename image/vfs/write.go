@@ -163,3 +163,12 @@ type Recovered interface {
 type Reserver interface {
 	UseReserve(use bool)
 }
+
+// A UUIDSetter is a file system that is known by an identifier, which can be
+// changed.
+type UUIDSetter interface {
+	// SetUUID gives it another identifier, written as Info has it. What would
+	// not be the same file system any more afterwards, or cannot be changed, is a
+	// *NotSupportedError. After any other error the transaction must be given up.
+	SetUUID(ctx context.Context, id string) error
+}
