@@ -9,9 +9,12 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
+	"github.com/resflash/resflash/image"
 	"github.com/resflash/resflash/image/audit"
 )
 
@@ -20,7 +23,7 @@ type auditCmd struct {
 	Rule          []string          `placeholder:"NAME" help:"Only these rules or families."`
 	Skip          []string          `placeholder:"NAME" help:"All but these rules or families."`
 	FailOn        string            `enum:"error,warning,info,never" default:"error" help:"The exit status is 13 for findings as bad as that: error, warning, info or never."`
-	Format        string            `short:"f" enum:"text,json,ndjson,sarif,junit" default:"text" help:"text, json, ndjson, sarif or junit."`
+	Format        string            `short:"f" enum:"text,json,ndjson,sarif,junit,html" default:"text" help:"text, json, ndjson, sarif, junit or html."`
 	Write         map[string]string `placeholder:"FORMAT=FILE" help:"Write a report to FILE as well; can be given several times."`
 	Waivers       string            `placeholder:"FILE" help:"Findings that are accepted, with reasons."`
 	StrictWaivers bool              `help:"Fail if a waiver has expired or is not needed."`
@@ -35,10 +38,13 @@ func (*auditCmd) Help() string {
 	return `Looks for what must not be shipped: machine IDs, host keys, random seeds, passwords, logs,
 leftovers of the build, references to disks that are not there. Each volume is looked at
 by itself, and each system as it will be at run time, with /cfg laid over it. Nothing is
-changed. Secrets are never printed. "resflash rules" lists what is looked for.
+changed. Secrets are never printed. "resflash rules" lists what is looked for. Several
+images are audited at the same time, and a secret that two of them share is an error.
 
 	resflash audit disk.img
 	resflash audit --profile public --write sarif=audit.sarif --write junit=audit.xml disk.img
+	resflash audit --write html=audit.html disk.img
+	resflash audit site-a.img site-b.img
 	resflash audit --rule ssh-host-key --rule accounts disk.img
 	resflash audit --json disk.img > known.json; resflash audit --baseline known.json new.img
 
@@ -55,7 +61,10 @@ down, fingerprint pins it to one finding or secret:
 A policy has profile = "appliance", and below [severity] lines rule = "off", below [allow]
 lines rule = ["/path/*"], users = ["operator"] and fingerprints = ["SHA256:…"].
 
---json prints an array of reports: {"schema", "tool", "image", "profile", "volumes",
+The HTML report is one page that needs nothing else: a map of the disk, its volumes, and
+what was found, to be read in a browser or on paper.
+
+--json prints an array of reports: {"schema", "tool", "image", "size", "profile", "volumes",
 "views", "rules": [{"rule", "status", "views"}], "findings": [{"rule", "severity",
 "volume", "role", "path", "views", "inode", "message", "evidence", "fingerprint", "fix",
 "fixNote", "waivedBy", "baseline"}], "unknown": [{"volume", "path", "reason", "rules"}],
@@ -78,14 +87,11 @@ func (c *auditCmd) Run(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	var reports []*audit.Report
-	for _, name := range c.Images {
-		r, err := auditImage(ctx, w, name, opt)
-		if err != nil {
-			return err
-		}
-		reports = append(reports, r)
+	_, reports, err := auditImages(ctx, w, c.Images, opt)
+	if err != nil {
+		return err
 	}
+	audit.Across(reports)
 	tool := audit.Tool{Version: versionText()}
 	if err := audit.Formats[c.Format](w.out, tool, reports); err != nil {
 		return err
@@ -98,21 +104,37 @@ func (c *auditCmd) Run(ctx context.Context, w *world) error {
 	return c.verdict(w, reports)
 }
 
-// auditImage audits one image.
-func auditImage(ctx context.Context, w *world, name string, opt audit.Options) (*audit.Report, error) {
-	d, err := w.open(ctx, name)
-	if err != nil {
-		return nil, err
+// auditImages audits images, as many at the same time as there are processors.
+func auditImages(ctx context.Context, w *world, names []string, opt audit.Options) ([]*audit.Target, []*audit.Report, error) {
+	disks := make([]*image.Disk, len(names))
+	for i, name := range names {
+		if slices.Contains(names[:i], name) {
+			return nil, nil, usageError("", fmt.Errorf("%s is named twice", name))
+		}
+		var err error
+		if disks[i], err = w.open(ctx, name); err != nil {
+			return nil, nil, err
+		}
 	}
-	target, err := audit.FromDisk(ctx, d)
-	if err != nil {
-		return nil, err
+	targets, reports := make([]*audit.Target, len(names)), make([]*audit.Report, len(names))
+	errs := make([]error, len(names))
+	free := make(chan struct{}, runtime.GOMAXPROCS(0))
+	var all sync.WaitGroup
+	for i, name := range names {
+		free <- struct{}{}
+		all.Go(func() {
+			defer func() { <-free }()
+			var err error
+			if targets[i], err = audit.FromDisk(ctx, disks[i]); err == nil {
+				reports[i], err = audit.Run(ctx, targets[i], opt)
+			}
+			if err != nil {
+				errs[i] = fmt.Errorf("%s: %w", name, err)
+			}
+		})
 	}
-	r, err := audit.Run(ctx, target, opt)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return r, nil
+	all.Wait()
+	return targets, reports, errors.Join(errs...)
 }
 
 // options reads the files that were named.

@@ -211,7 +211,7 @@ func lookAccounts(s *scan) {
 			if a.uid == 0 || a.name == "root" {
 				severity = Error
 			}
-			s.found(passwordSet, a.file, a.name+" has a password", append(at, guessable(kind), s.as(severity))...)
+			s.found(passwordSet, a.file, a.name+" has a password", append(at, guessable(kind, a.hash), s.as(severity))...)
 		}
 		if a.usable() && crypt.Weak(a.hash) {
 			s.found(passwordWeakHash, a.file, a.name+" has a weak hash", append(at, guessable(kind))...)

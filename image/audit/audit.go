@@ -317,6 +317,9 @@ func (a *auditor) report() *Report {
 	if r.Unknown == nil {
 		r.Unknown = []*Gap{}
 	}
+	if d := a.target.Disk; d != nil {
+		r.Size = d.Size()
+	}
 	for _, v := range a.target.Volumes {
 		r.Volumes = append(r.Volumes, a.volumeInfo(v))
 	}
@@ -324,16 +327,24 @@ func (a *auditor) report() *Report {
 		r.Views = append(r.Views, v.name)
 	}
 	a.incomplete()
+	r.auditor = a
+	a.finish(r)
+	return r
+}
+
+// finish puts the findings in order, sees what is accepted of them, and gives
+// the verdicts.
+func (a *auditor) finish(r *Report) {
 	order(a.list, a.rules)
-	r.Findings = append(r.Findings, a.list...)
-	r.Notes = append(r.Notes, a.accept(r.Findings)...)
+	r.Findings = append(r.Findings[:0], a.list...)
+	r.Notes = append(r.Notes[:0], a.accept(r.Findings)...)
+	r.Rules = r.Rules[:0]
 	for _, rule := range a.all {
 		if v := a.verdicts[rule]; v != nil {
 			a.judge(rule, v)
 			r.Rules = append(r.Rules, v)
 		}
 	}
-	return r
 }
 
 // incomplete makes findings of what could not be read.
@@ -381,11 +392,16 @@ func (a *auditor) judge(r *Rule, v *Verdict) {
 
 func (a *auditor) volumeInfo(v *Volume) *VolumeInfo {
 	info := &VolumeInfo{ID: v.ID, Role: v.Role}
-	if v.Partition != nil {
-		info.Type = v.Partition.Content.Type
+	if p := v.Partition; p != nil {
+		info.Type, info.Start, info.Size = p.Content.Type, p.Start, p.Size
 	}
 	if v.Tree != nil {
-		info.Type = v.Tree.FS().Info().Type
+		i := v.Tree.FS().Info()
+		info.Type, info.Label = i.Type, i.Label
+		if st, err := v.Tree.FS().Statfs(a.ctx); err == nil {
+			used := int64(st.Blocks-min(st.Free, st.Blocks)) * st.BlockSize
+			info.Used = &used
+		}
 	}
 	if v.Err != nil {
 		info.Error = v.Err.Error()

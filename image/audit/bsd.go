@@ -113,7 +113,7 @@ func lookCfg(s *scan) {
 			}
 			how := secret(strings.TrimPrefix(c.what, "a "), b)
 			if c.what == "a password file" {
-				how = guessable("password file")
+				how = guessable("password file", string(b))
 			}
 			s.found(resflashCfg, f, c.what+" that every slot gets", how)
 		}
@@ -172,7 +172,7 @@ func lookFirsttime(s *scan) {
 	if f := s.stat("/etc/rc.firsttime"); f != nil {
 		for n, l := range lines(s.text(f), "#") {
 			if proxyPassword.MatchString(l) {
-				s.found(obsdFirsttime, f, "an address with a password", guessable("password"), line(n))
+				s.found(obsdFirsttime, f, "an address with a password", guessable("password", l), line(n))
 			}
 		}
 	}

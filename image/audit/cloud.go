@@ -11,13 +11,13 @@ var cloudFamily = family{
 			"/etc/NetworkManager/system-connections/cloud-init-*.nmconnection", "/etc/systemd/network/10-cloud-init-*.network", "/etc/network/interfaces.d/50-cloud-init{,.cfg}", "/etc/ssh/sshd_config.d/50-cloud-init.conf"),
 		entries(cloudInitBlocked, "keeps cloud-init from working", nil, "/etc/cloud/cloud-init.disabled", "/etc/cloud/cloud.cfg.d/{99-installer.cfg,subiquity-disable-*}", "/etc/cloud/ds-identify.cfg"),
 		presentIf(cloudAgentState, "state of an agent", (*scan).agentState, "/var/lib/waagent/{ovf-env.xml,GoalState.*,*.crt,*.prv,provisioned,SharedConfig.xml}", "/var/lib/amazon/ssm/{Vault/Store/*,registration}", "/var/lib/google/*.{json,state}", "/etc/google_instance_id", "/var/lib/oracle-cloud-agent/*"),
-		present(subscriptionIdentity, "a registration", "/etc/pki/{consumer,entitlement}/*.pem", "/etc/sysconfig/rhn/systemid", "/var/lib/ubuntu-advantage/private/machine-token.json", "/etc/zypp/credentials.d/SCCcredentials", "/var/lib/landscape/client/broker.bpickle", "/var/lib/snapd/device/private-keys-v1/*"),
-		presentIf(orchestratorIdentity, "an identity in a cluster", (*scan).clusterNode, "/var/lib/kubelet/pki/*.{pem,key}", "/etc/kubernetes/{admin,kubelet,controller-manager,scheduler,super-admin,bootstrap-kubelet}.conf", "/etc/kubernetes/pki/*.key", "/var/lib/etcd/member/snap/db",
+		secrets(subscriptionIdentity, "registration", "/etc/pki/{consumer,entitlement}/*.pem", "/etc/sysconfig/rhn/systemid", "/var/lib/ubuntu-advantage/private/machine-token.json", "/etc/zypp/credentials.d/SCCcredentials", "/var/lib/landscape/client/broker.bpickle", "/var/lib/snapd/device/private-keys-v1/*"),
+		secretsIf(orchestratorIdentity, "identity in a cluster", (*scan).clusterNode, "/var/lib/kubelet/pki/*.{pem,key}", "/etc/kubernetes/{admin,kubelet,controller-manager,scheduler,super-admin,bootstrap-kubelet}.conf", "/etc/kubernetes/pki/*.key", "/var/lib/etcd/member/snap/db",
 			"/var/lib/rancher/{k3s,rke2}/server/{token,node-token}", "/etc/rancher/node/password", "/{var/lib,opt}/consul/node-id", "/var/lib/nomad/client/{client-id,secret-id}", "/var/lib/teleport/host_uuid", "/var/lib/docker/engine-id", "/etc/docker/key.json", "/var/lib/docker/swarm/certificates/*.key"),
 		{rules: []*Rule{cloudCredentials}, look: lookCloudCredentials},
-		matching(telemetryID, pattern{files: []string{"/etc/popularity-contest.conf"}, comment: "#", line: regexp.MustCompile(`^MY_HOSTID=["']?[0-9a-f]`), message: "an identifier of the machine", hidden: true}),
-		present(telemetryID, "an identifier of the machine", "/var/lib/whoopsie/whoopsie-id", "/var/lib/yum/uuid", "/etc/smolt/hw-uuid", "/etc/sysconfig/hw-uuid", "/var/lib/apport/*-id"),
-		present(dbIdentity, "an identity of a database", "/var/lib/{postgresql,pgsql}/*/{main,data}/global/pg_control", "/var/lib/pgsql/data/global/pg_control", "/var/lib/mysql/auto.cnf", "/var/lib/mongodb/storage.bson", "/var/lib/elasticsearch/{node_state/*,nodes/*}"),
+		matching(telemetryID, pattern{files: []string{"/etc/popularity-contest.conf"}, comment: "#", line: regexp.MustCompile(`^MY_HOSTID=["']?[0-9a-f]`), message: "an identifier of the machine", unique: "identifier"}),
+		secrets(telemetryID, "identifier of the machine", "/var/lib/whoopsie/whoopsie-id", "/var/lib/yum/uuid", "/etc/smolt/hw-uuid", "/etc/sysconfig/hw-uuid", "/var/lib/apport/*-id"),
+		secrets(dbIdentity, "identity of a database", "/var/lib/{postgresql,pgsql}/*/{main,data}/global/pg_control", "/var/lib/pgsql/data/global/pg_control", "/var/lib/mysql/auto.cnf", "/var/lib/mongodb/storage.bson", "/var/lib/elasticsearch/{node_state/*,nodes/*}"),
 	},
 }
 
@@ -99,7 +99,7 @@ func lookCloudCredentials(s *scan) {
 	for _, f := range s.files(below(homes, "/.aws/credentials", "/.config/gcloud/{credentials.db,application_default_credentials.json,access_tokens.db}",
 		"/.azure/{accessTokens.json,msal_token_cache.*,service_principal_entries.*}", "/.kube/config", "/.config/containers/auth.json", "/.git-credentials", "/.config/gh/hosts.yml", "/.vault-token", "/.config/rclone/rclone.conf")...) {
 		if f.filled() {
-			s.found(cloudCredentials, f, "credentials", guessable("credentials"))
+			s.found(cloudCredentials, f, "credentials", guessable("credentials", s.text(f)))
 		}
 	}
 	for _, c := range []struct {
@@ -113,7 +113,7 @@ func lookCloudCredentials(s *scan) {
 	} {
 		for _, f := range s.files(below(homes, c.name)...) {
 			if c.re.MatchString(s.text(f)) {
-				s.found(cloudCredentials, f, "credentials", guessable("credentials"))
+				s.found(cloudCredentials, f, "credentials", guessable("credentials", s.text(f)))
 			}
 		}
 	}

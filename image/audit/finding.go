@@ -38,6 +38,7 @@ type Finding struct {
 
 	rule   *Rule
 	value  string // hash of what was found, if that tells findings apart
+	secret string // hash of the secret or identity that was found; never printed unless it is value too
 	volume int    // in the order of the target
 	final  bool   // FixNote is about a system as it is at run time
 	exact  []byte // part of the secret, by which copies of it are known
@@ -136,6 +137,10 @@ type VolumeInfo struct {
 	ID     string `json:"id"`
 	Role   string `json:"role,omitempty"`
 	Type   string `json:"type,omitempty"`
+	Label  string `json:"label,omitempty"`
+	Start  int64  `json:"start"`            // bytes from the start of the image
+	Size   int64  `json:"size"`             // bytes; 0 if the target is no disk
+	Used   *int64 `json:"used,omitempty"`   // bytes in use, if that can be told
 	System string `json:"system,omitempty"` // what is installed in it
 	Error  string `json:"error,omitempty"`  // why it could not be looked into
 }
@@ -146,6 +151,7 @@ type Report struct {
 	Schema   string        `json:"schema"`
 	Tool     string        `json:"tool,omitempty"`
 	Image    string        `json:"image"`
+	Size     int64         `json:"size,omitempty"` // of the image in bytes
 	Profile  Profile       `json:"profile"`
 	Volumes  []*VolumeInfo `json:"volumes"`
 	Views    []string      `json:"views"`
@@ -153,6 +159,8 @@ type Report struct {
 	Findings []*Finding    `json:"findings"`
 	Unknown  []*Gap        `json:"unknown"`
 	Notes    []string      `json:"notes"` // about waivers: unused, expired
+
+	auditor *auditor
 }
 
 // Schema names the form of a JSON report.
@@ -193,4 +201,4 @@ type Tool struct{ Version string }
 func (t Tool) String() string { return strings.TrimSpace("resflash " + t.Version) }
 
 // Formats are the forms of a report, by name.
-var Formats = map[string]Format{"text": Text, "json": JSON, "ndjson": NDJSON, "sarif": SARIF, "junit": JUnit}
+var Formats = map[string]Format{"text": Text, "json": JSON, "ndjson": NDJSON, "sarif": SARIF, "junit": JUnit, "html": HTML}

@@ -28,7 +28,7 @@ var keysFamily = family{
 		matching(serviceKey, pattern{files: []string{"/etc/mysql/debian.cnf"}, comment: "#", line: regexp.MustCompile(`^password\s*=\s*\S`), message: "the password of the maintainer's account", hidden: true, decide: (*scan).serviceKey}),
 		secrets(kerberosKeytab, "keytab", "/etc/krb5.keytab", "/etc/krb5kdc/*.keytab", "/var/lib/krb5kdc/{principal,stash}", "/var/kerberos/krb5kdc/{principal,.k5.*}", "/var/heimdal/{heimdal.db,m-key}"),
 		secrets(sambaSecrets, "database of secrets", "/var/lib/samba/private/{secrets,passdb}.tdb", "/var/lib/samba/{secrets,passdb}.tdb", "/usr/local/samba/private/secrets.tdb"),
-		present(directoryEnrolment, "state of an enrolment", "/etc/ipa/default.conf", "/etc/ipa/nssdb/{key3,key4}.db", "/var/lib/ipa-client/sysrestore/*", "/var/lib/sss/db/*.ldb"),
+		secrets(directoryEnrolment, "state of an enrolment", "/etc/ipa/default.conf", "/etc/ipa/nssdb/{key3,key4}.db", "/var/lib/ipa-client/sysrestore/*", "/var/lib/sss/db/*.ldb"),
 		{rules: []*Rule{secretFileMode}, look: lookSecretModes},
 		{rules: []*Rule{privateKeyFile}, visit: visitPrivateKeys},
 		{rules: []*Rule{secretInConfig}, visit: visitSecrets},
@@ -233,7 +233,7 @@ func visitSecrets(s *scan, f *file) {
 			continue
 		}
 		if at := t.re.FindStringIndex(text); at != nil {
-			s.found(secretInConfig, f, "looks like a "+t.kind, guessable(t.kind), line(1+strings.Count(text[:at[0]], "\n")))
+			s.found(secretInConfig, f, "looks like a "+t.kind, guessable(t.kind, text[at[0]:at[1]]), line(1+strings.Count(text[:at[0]], "\n")))
 		}
 	}
 }

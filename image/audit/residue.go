@@ -230,7 +230,7 @@ func lookInstaller(s *scan) {
 			continue
 		}
 		if installerSecret.MatchString(s.text(f)) {
-			s.found(installerResidue, f, "answers with a password", guessable("password"), s.as(Error))
+			s.found(installerResidue, f, "answers with a password", guessable("password", s.text(f)), s.as(Error))
 		} else {
 			s.found(installerResidue, f, "of an installer", shown("%s", bytesOf(f.attr.Size)))
 		}

@@ -167,7 +167,7 @@ func Rules() []*Rule {
 			}
 		}
 	}
-	return append(all, auditIncomplete)
+	return append(all, sharedSecret, auditIncomplete)
 }
 
 // FamilyTitle says what the rules of a family are about.

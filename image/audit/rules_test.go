@@ -73,7 +73,7 @@ var elsewhere = map[string]string{
 	"fs-dirty": "TestDisk", "fs-mount-trace": "TestDisk", "fstab-dangling": "TestDisk", "luks-volume-key": "TestDisk",
 	"swap-content": "TestDisk", "ab-layout": "TestDisk", "audit-incomplete": "TestHostile",
 	"machine-id-missing": "TestMachineIDMissing", "os-release-missing": "TestNoRelease",
-	"bootloader-dangling": "TestBootReferences", "resflash-cfg": "TestResflash",
+	"bootloader-dangling": "TestBootReferences", "resflash-cfg": "TestResflash", "shared-secret": "TestAcross",
 	"free-space-secret": "TestFree", "free-space-data": "TestFree", "slack-secret": "TestFree", "fs-journal-remnant": "TestFree",
 }
 

@@ -197,14 +197,20 @@ type detail func(*Finding)
 func secret(kind string, value []byte) detail {
 	return func(f *Finding) {
 		f.value, f.exact = digest(value), exactNeedle(value)
+		f.secret = f.value
 		f.Evidence = fmt.Sprintf("%s, %s, fingerprint %s", kind, bytesOf(int64(len(value))), f.value)
 	}
 }
 
 // guessable says of what kind a secret is that could be found by trying: no
-// fingerprint, no length.
-func guessable(kind string) detail {
-	return func(f *Finding) { f.Evidence = kind }
+// fingerprint, no length. The value is only for comparing it with others.
+func guessable(kind string, value ...string) detail {
+	return func(f *Finding) {
+		f.Evidence = kind
+		if len(value) > 0 {
+			f.secret = digest([]byte(strings.Join(value, "\x00")))
+		}
+	}
 }
 
 // shown is evidence that is no secret.

@@ -217,7 +217,7 @@ func lookCredentials(s *scan) {
 	}
 	for _, f := range s.files("/{etc,usr/lib,run}/credstore/*") {
 		if f.filled() && credentialNames.MatchString(f.name()) {
-			s.found(credstorePlain, f, "a credential in the clear", guessable("credential"))
+			s.found(credstorePlain, f, "a credential in the clear", guessable("credential", s.text(f)))
 		}
 	}
 	if f := s.stat("/var/lib/systemd/credential.secret"); f.filled() {

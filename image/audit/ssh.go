@@ -159,7 +159,7 @@ func lookHostKeys(s *scan) {
 // clear.
 func privateKey(b []byte) detail {
 	if name, fingerprint := opensshPublic(b); fingerprint != "" {
-		return func(f *Finding) { f.Evidence, f.value = name+" "+fingerprint, fingerprint }
+		return func(f *Finding) { f.Evidence, f.value, f.secret = name+" "+fingerprint, fingerprint, fingerprint }
 	}
 	return secret("private key", b)
 }

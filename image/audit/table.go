@@ -1,6 +1,9 @@
 package audit
 
-import "regexp"
+import (
+	"regexp"
+	"strings"
+)
 
 // Many rules are broken by what is simply there. These make checks of them.
 
@@ -42,7 +45,7 @@ func secretsIf(r *Rule, kind string, decide condition, patterns ...string) check
 	return check{rules: []*Rule{r}, look: func(s *scan) {
 		for _, f := range s.files(patterns...) {
 			if b, ok := s.head(f, maxText); ok && len(b) > 0 {
-				s.found(r, f, "a "+kind, secret(kind, b), decide.detail(s, f))
+				s.found(r, f, article(kind)+kind, secret(kind, b), decide.detail(s, f))
 			}
 		}
 	}}
@@ -55,6 +58,7 @@ type pattern struct {
 	line    *regexp.Regexp
 	message string
 	hidden  bool      // the line is a secret that could be guessed
+	unique  string    // the line is an identifier of that kind, which nobody can guess
 	worse   Severity  // instead of the rule's, if not Off
 	decide  condition // nil: the fix has none
 }
@@ -70,7 +74,10 @@ func matching(r *Rule, patterns ...pattern) check {
 					}
 					details := []detail{line(n), p.decide.detail(s, f)}
 					if p.hidden {
-						details = append(details, guessable("secret"))
+						details = append(details, guessable("secret", l))
+					}
+					if p.unique != "" {
+						details = append(details, secret(p.unique, []byte(l)))
 					}
 					if p.worse != Off {
 						details = append(details, s.as(p.worse))
@@ -93,4 +100,12 @@ func entries(r *Rule, message string, fine *regexp.Regexp, patterns ...string) c
 			s.found(r, f, message, shown("%s", typeName(f)))
 		}
 	}}
+}
+
+// article is the one that a word wants.
+func article(word string) string {
+	if strings.ContainsAny(word[:1], "aeiou") {
+		return "an "
+	}
+	return "a "
 }
