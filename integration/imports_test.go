@@ -24,7 +24,7 @@ type layer struct {
 // closely.
 var layers = []layer{
 	{"commands", []string{"cmd"}},
-	{"clients", []string{"fusefs", "build", "upgrade", "image/audit", "image/customize", "image/export", "image/populate"}},
+	{"clients", []string{"fusefs", "build", "upgrade", "image/audit", "image/customize", "image/export", "image/populate", "image/diff"}},
 	{"model", []string{"image"}},
 	{"drivers", []string{"image/ffs", "image/ext4", "image/fat", "image/iso9660", "image/squashfs", "image/erofs"}},
 	{"tables", []string{"image/part", "image/passwd"}},

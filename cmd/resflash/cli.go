@@ -25,6 +25,7 @@ type cli struct {
 	Find       findCmd       `cmd:"" help:"Find files by name, type, size, owner, permissions or age."`
 	Du         duCmd         `cmd:"" help:"Sum up the space that directories take."`
 	Export     exportCmd     `cmd:"" help:"Write a volume or directory as a tar archive or an mtree manifest."`
+	Diff       diffCmd       `cmd:"" help:"Show in what two images differ: files, packages, blocks."`
 	Hash       hashCmd       `cmd:"" help:"Print digests of images, volumes or files."`
 	Cp         cpCmd         `cmd:"" help:"Copy files out of an image, into it, or between images."`
 	Mv         mvCmd         `cmd:"" help:"Rename files, or move them between volumes, images and the host."`

@@ -33,6 +33,7 @@ const (
 	exitFindings     = 13  // an audit found something
 	exitIncomplete   = 14  // an audit could not read everything
 	exitNotSealed    = 15  // sealing would leave what must not be shipped
+	exitDifferent    = 16  // what was compared is not the same
 	exitInterrupted  = 130 // ended by SIGINT, SIGTERM or SIGHUP
 	exitPipe         = 141 // the reader of standard output went away
 )
@@ -58,6 +59,7 @@ EXIT STATUS
 	13   an audit found something
 	14   an audit could not read everything
 	15   sealing would leave what must not be shipped
+	16   what was compared is not the same
 	130  interrupted`
 
 // An exitError is an error whose exit code, and perhaps hint, its maker knows.
