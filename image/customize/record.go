@@ -50,6 +50,7 @@ type record struct {
 	on    bool
 	steps []Step
 	files map[recordKey]*recorded
+	names map[*volume]map[vfs.Ino][]string // of files with several, when first asked for
 	set   []Change
 }
 
@@ -66,12 +67,53 @@ type recorded struct {
 // begin says which step is the next.
 func (r *record) begin(s Step) { r.steps = append(r.steps, s) }
 
-// touch notes what is at a place, before the first time that it is changed.
+// touch notes what is at a place, before the first time that it is changed,
+// with the other names that it has.
 func (r *record) touch(ctx context.Context, at place) error {
 	if !r.on {
 		return nil
 	}
+	if at.attr != nil && at.attr.Nlink > 1 && !at.attr.Mode.IsDir() {
+		names, err := r.namesOf(ctx, at.vol, at.attr.Ino)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			attr, err := at.vol.lookup(ctx, name)
+			if err != nil {
+				return err
+			}
+			if attr == nil || attr.Ino != at.attr.Ino {
+				continue // it was moved or removed, and noted then
+			}
+			if err := r.touchFile(ctx, at.vol, name, attr); err != nil {
+				return err
+			}
+		}
+	}
 	return r.touchFile(ctx, at.vol, at.own, at.attr)
+}
+
+// namesOf finds the names that a file had when the first file with several was
+// touched. Those that are made later are noted as they are made.
+func (r *record) namesOf(ctx context.Context, v *volume, ino vfs.Ino) ([]string, error) {
+	if r.names[v] == nil {
+		all := map[vfs.Ino][]string{}
+		err := v.tree().Walk(ctx, "/", func(path string, attr vfs.Attr, err error) error {
+			if err == nil && attr.Nlink > 1 && !attr.Mode.IsDir() {
+				all[attr.Ino] = append(all[attr.Ino], path)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if r.names == nil {
+			r.names = map[*volume]map[vfs.Ino][]string{}
+		}
+		r.names[v] = all
+	}
+	return r.names[v][ino], nil
 }
 
 func (r *record) touchFile(ctx context.Context, v *volume, path string, attr *vfs.Attr) error {

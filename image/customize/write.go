@@ -109,6 +109,9 @@ func (e *Editor) Link(ctx context.Context, old, new string) error {
 		err = syscall.EEXIST
 	}
 	if err == nil {
+		err = e.log.touch(ctx, from)
+	}
+	if err == nil {
 		err = e.log.touch(ctx, to)
 	}
 	if err == nil {
