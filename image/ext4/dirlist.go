@@ -7,6 +7,7 @@ import (
 
 	"github.com/resflash/resflash/image/ext4/ondisk"
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/image/vfs/nametable"
 )
 
 // A directory that changes while it is listed must lose no name and show none
@@ -41,7 +42,7 @@ func (h *hashedNames) add(e *entry) bool {
 	}
 	name := string(e.name)
 	hash, _ := ondisk.NameHash(name, h.version, h.seed)
-	key := uint64(hash>>1)<<32 | uint64(hashName(name)|1)
+	key := uint64(hash>>1)<<32 | uint64(nametable.Hash(name)|1)
 	if key <= h.after {
 		return true
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/resflash/resflash/image/ext4/ondisk"
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/image/vfs/nametable"
 )
 
 // A dirSlot is where a directory has a name.
@@ -264,7 +265,7 @@ func (o *op) insertLinear(d *dirNames, a dirArea, lblk uint32, at int, name stri
 	at = a.insert(at, name, ino, typ)
 	a.seal()
 	if d != nil {
-		d.put(hashName(name), int64(lblk)*o.f.blockSize+int64(at))
+		d.Put(nametable.Hash(name), int64(lblk)*o.f.blockSize+int64(at))
 	}
 	return nil
 }
@@ -278,7 +279,7 @@ func (o *op) removeName(dir *inode, s dirSlot) error {
 	o.touch(dir, true)
 	if d := o.namesOf(dir); d != nil {
 		e := ondisk.DecodeDirEntry(a.b[s.at:], int(o.f.blockSize))
-		d.remove(hashNameBytes(a.b[s.at+ondisk.DirEntryHeader:][:e.NameLen]), int64(s.lblk)*o.f.blockSize+int64(s.at))
+		d.Remove(nametable.HashBytes(a.b[s.at+ondisk.DirEntryHeader:][:e.NameLen]), int64(s.lblk)*o.f.blockSize+int64(s.at))
 		d.set(uint32(s.lblk), roomUnits) // at most: it is looked at when it is needed
 	}
 	a.remove(s.at)

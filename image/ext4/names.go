@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/resflash/resflash/image/ext4/ondisk"
+	"github.com/resflash/resflash/image/vfs/nametable"
 )
 
 // maxNames bounds the index of names in memory: some ten to twenty bytes each.
@@ -32,7 +33,7 @@ type dirNames struct {
 	err     error
 	counted int // names, as they are in nameCache.total
 
-	nameTable
+	nametable.Table
 	dirRoom
 }
 
@@ -45,7 +46,7 @@ func (fs *FS) findNamed(ctx context.Context, in *inode, name string) (e entry, u
 	}
 	m := fs.mapper(in)
 	found := false
-	d.each(hashName(name), func(pos int64) bool {
+	d.Each(nametable.Hash(name), func(pos int64) bool {
 		b, off, readErr := fs.dirBlock(&m, uint64(pos/fs.blockSize))
 		if err = readErr; err == nil {
 			e, _, err = fs.entry(in, b, int(pos%fs.blockSize), off)
@@ -79,17 +80,17 @@ func (fs *FS) dirNames(ctx context.Context, in *inode) (*dirNames, error) {
 // collectNames fills an index. Of two entries with one name it finds the first
 // first, as a search from the start does.
 func (fs *FS) collectNames(ctx context.Context, in *inode, d *dirNames) error {
-	d.nameTable = newNameTable(int(min(in.size/(4*ondisk.DirEntryMin), maxNames)))
+	d.Table = nametable.New(int(min(in.size/(4*ondisk.DirEntryMin), maxNames)))
 	err := fs.scan(ctx, in, 0, func(e *entry) bool {
-		if d.names == maxNames || e.pos>>32 != 0 {
+		if d.Len() == maxNames || e.pos>>32 != 0 {
 			d.tooBig = true
 			return false
 		}
-		d.put(hashNameBytes(e.name), int64(e.pos))
+		d.Put(nametable.HashBytes(e.name), int64(e.pos))
 		return true
 	})
 	if err != nil || d.tooBig {
-		d.nameTable = nameTable{}
+		d.Table = nametable.Table{}
 	}
 	return err
 }
@@ -119,7 +120,7 @@ func (c *nameCache) built(ino uint32) *dirNames {
 		return nil
 	}
 	d := el.Value.(*dirNames)
-	if d.names > d.counted+d.counted/4+1000 {
+	if d.Len() > d.counted+d.counted/4+1000 {
 		c.count(d)
 	}
 	if d.tooBig {
@@ -153,8 +154,8 @@ func (c *nameCache) drop(ino uint32) {
 // count brings the total up to date with d, and forgets the directories used
 // least recently if there are too many names now. Requires c.mu.
 func (c *nameCache) count(d *dirNames) {
-	c.total += d.names + 1 - d.counted
-	d.counted = d.names + 1
+	c.total += d.Len() + 1 - d.counted
+	d.counted = d.Len() + 1
 	for c.total > maxNames && c.lru.Len() > 1 {
 		el := c.lru.Back()
 		if el.Value == d {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/resflash/resflash/image/ffs/ondisk"
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/image/vfs/nametable"
 )
 
 // An entry is one used entry of a directory. Its name is part of a cached page.
@@ -213,7 +214,7 @@ func (f *FS) find(ctx context.Context, in *inode, name string) (entry, bool, err
 	if in.size >= indexFrom {
 		if ix := f.index.get(ctx, f, in); ix != nil {
 			var failed error
-			ix.each(hashName(name), func(off int64) bool {
+			ix.Each(nametable.Hash(name), func(off int64) bool {
 				// Stop at the entry behind: it is either this one or none.
 				failed = f.scanDir(ctx, in, off, func(e *entry) bool {
 					match(e)

@@ -2,11 +2,11 @@ package ffs
 
 import (
 	"context"
-	"hash/maphash"
 	"slices"
 	"sync"
 
 	"github.com/resflash/resflash/image/ffs/ondisk"
+	"github.com/resflash/resflash/image/vfs/nametable"
 )
 
 // Looking names up by scanning makes `ls -l` of a directory of ten thousand
@@ -23,13 +23,7 @@ const (
 // A dirIndex is the names of one directory. It changes only under the lock of
 // the [Writer] that changes the directory.
 type dirIndex struct {
-	// table is a hash table with open addressing, of 2^n elements: the upper
-	// half of an element is the hash of a name, the lower half the offset of
-	// its entry, plus 1. Offsets are multiples of 4, so 0 is an empty element
-	// and slotGone one that was taken out.
-	table []uint64
-	used  int // elements that are not 0
-	names int
+	nametable.Table
 
 	// free is how much room each chunk has, in units of 4 bytes. hint[n] is a
 	// chunk with none in front of it that has room for n units.
@@ -37,96 +31,15 @@ type dirIndex struct {
 	hint [ondisk.DirChunk/4 + 1]int32
 }
 
-const slotGone = 2
-
-var nameSeed = maphash.MakeSeed()
-
-func hashName(name string) uint32      { return uint32(maphash.String(nameSeed, name)) }
-func hashNameBytes(name []byte) uint32 { return uint32(maphash.Bytes(nameSeed, name)) }
-
 // units is the room that an entry with a name of n bytes takes.
 func units(n int) int { return ondisk.DirentSize(n) / 4 }
 
 func newDirIndex(names int, chunks int64) *dirIndex {
-	size := 64
-	for size < 2*names {
-		size *= 2
-	}
-	ix := &dirIndex{table: make([]uint64, size), free: make([]uint8, chunks)}
+	ix := &dirIndex{Table: nametable.New(names), free: make([]uint8, chunks)}
 	for i := range ix.free {
 		ix.free[i] = ondisk.DirChunk / 4
 	}
 	return ix
-}
-
-// each calls fn with the offsets of the names that have this hash, until it
-// returns false.
-func (ix *dirIndex) each(hash uint32, fn func(off int64) bool) {
-	mask := len(ix.table) - 1
-	for i := int(hash) & mask; ix.table[i] != 0; i = (i + 1) & mask {
-		if v := ix.table[i]; uint32(v>>32) == hash && v&1 != 0 && !fn(int64(uint32(v)-1)) {
-			return
-		}
-	}
-}
-
-// put adds a name at offset off.
-func (ix *dirIndex) put(hash uint32, off int64) {
-	if 4*(ix.used+1) > 3*len(ix.table) {
-		ix.grow()
-	}
-	mask := len(ix.table) - 1
-	i := int(hash) & mask
-	for ix.table[i]&1 != 0 {
-		i = (i + 1) & mask
-	}
-	if ix.table[i] == 0 {
-		ix.used++
-	}
-	ix.table[i] = uint64(hash)<<32 | uint64(off) + 1
-	ix.names++
-}
-
-// grow makes room in the table, and throws out what is gone.
-func (ix *dirIndex) grow() {
-	old := ix.table
-	size := len(old)
-	if 2*ix.names > size {
-		size *= 2
-	}
-	ix.table, ix.used, ix.names = make([]uint64, size), 0, 0
-	for _, v := range old {
-		if v&1 != 0 {
-			ix.put(uint32(v>>32), int64(uint32(v)-1))
-		}
-	}
-}
-
-// find returns the place of a name in the table, or -1.
-func (ix *dirIndex) find(hash uint32, off int64) int {
-	mask := len(ix.table) - 1
-	want := uint64(hash)<<32 | uint64(off) + 1
-	for i := int(hash) & mask; ix.table[i] != 0; i = (i + 1) & mask {
-		if ix.table[i] == want {
-			return i
-		}
-	}
-	return -1
-}
-
-// remove takes a name out.
-func (ix *dirIndex) remove(hash uint32, off int64) {
-	if i := ix.find(hash, off); i >= 0 {
-		ix.table[i] = slotGone
-		ix.names--
-	}
-}
-
-// move changes the offset of a name.
-func (ix *dirIndex) move(hash uint32, from, to int64) {
-	if i := ix.find(hash, from); i >= 0 {
-		ix.table[i] = uint64(hash)<<32 | uint64(to) + 1
-	}
 }
 
 // room changes how many units are free in a chunk.
@@ -212,7 +125,7 @@ func (c *dirIndexCache) get(ctx context.Context, f *FS, in *inode) *dirIndex {
 		}
 		if err == nil && ix != nil {
 			slot.ix = ix
-			slot.used = ix.names
+			slot.used = ix.Len()
 		}
 		c.bound()
 	})
@@ -239,8 +152,8 @@ func (c *dirIndexCache) built(dir uint64) *dirIndex {
 		if s.dir != dir {
 			continue
 		}
-		if s.ix != nil && s.ix.names > s.used+s.used/4+1000 {
-			s.used = s.ix.names
+		if s.ix != nil && s.ix.Len() > s.used+s.used/4+1000 {
+			s.used = s.ix.Len()
 			if s.used > indexTotal {
 				s.ix = nil // scan from now on
 				s.used = 0
@@ -264,9 +177,9 @@ func buildIndex(ctx context.Context, f *FS, in *inode) (*dirIndex, error) {
 	ix := newDirIndex(int(min(in.size/24, indexTotal/8)), in.size/ondisk.DirChunk)
 	full := false
 	err := f.scanDir(ctx, in, 0, func(e *entry) bool {
-		full = full || ix.names >= indexTotal
+		full = full || ix.Len() >= indexTotal
 		if !full {
-			ix.put(hashNameBytes(e.name), e.off)
+			ix.Put(nametable.HashBytes(e.name), e.off)
 			ix.free[e.off/ondisk.DirChunk] -= uint8(units(len(e.name)))
 		}
 		return !full

@@ -5,6 +5,7 @@ import (
 
 	"github.com/resflash/resflash/image/ffs/ondisk"
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/image/vfs/nametable"
 )
 
 // indexOf returns the index of a directory that is about to change, if it has
@@ -49,7 +50,7 @@ func (o *op) addName(dir *inode, p place, name string, ino uint64, mode vfs.Mode
 		return dir.corrupt("directory chunk at byte %d has no room for %q", p.chunk, name)
 	}
 	if ix != nil {
-		ix.put(hashName(name), off)
+		ix.Put(nametable.Hash(name), off)
 		ix.room(p.chunk/ondisk.DirChunk, -units(len(name)))
 	}
 	// Like the kernels, give back what is empty at the end.
@@ -106,7 +107,7 @@ func (o *op) insert(b []byte, dir *inode, ix *dirIndex, chunk int64, name string
 		if used > 0 {
 			if i != to {
 				if ix != nil {
-					ix.move(hashNameBytes(b[i+ondisk.DirentHeader:][:d.NameLen]), chunk+int64(i), chunk+int64(to))
+					ix.Move(nametable.HashBytes(b[i+ondisk.DirentHeader:][:d.NameLen]), chunk+int64(i), chunk+int64(to))
 				}
 				copy(b[to:], b[i:i+used])
 			}
@@ -146,7 +147,7 @@ func (o *op) appendName(dir *inode, name string, ino uint64, typ uint8) error {
 	o.insert(b, dir, ix, off, name, ino, typ)
 	if ix != nil {
 		ix.resize(dir.size / ondisk.DirChunk)
-		ix.put(hashName(name), off)
+		ix.Put(nametable.Hash(name), off)
 		ix.room(off/ondisk.DirChunk, -units(len(name)))
 	}
 	return nil
@@ -256,7 +257,7 @@ func (o *op) removeName(dir *inode, off int64) error {
 	}
 	d := ondisk.DecodeDirent(b[at:], o.g.order, false)
 	if ix := o.indexOf(dir); ix != nil {
-		ix.remove(hashNameBytes(b[at+ondisk.DirentHeader:][:d.NameLen]), off)
+		ix.Remove(nametable.HashBytes(b[at+ondisk.DirentHeader:][:d.NameLen]), off)
 		ix.room(chunk/ondisk.DirChunk, units(int(d.NameLen)))
 	}
 	if prev < 0 {

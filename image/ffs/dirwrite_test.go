@@ -26,16 +26,14 @@ func checkIndex(t testing.TB, w *Writer, dir vfs.Ino) {
 	require.NoError(t, err)
 	live := func(ix *dirIndex) []uint64 {
 		var list []uint64
-		for _, v := range ix.table {
-			if v&1 != 0 {
-				list = append(list, v)
-			}
+		for hash, off := range ix.All() {
+			list = append(list, uint64(hash)<<32|uint64(off))
 		}
 		slices.Sort(list)
 		return list
 	}
 	require.Equal(t, live(fresh), live(ix), "names and offsets")
-	require.Equal(t, fresh.names, ix.names)
+	require.Equal(t, fresh.Len(), ix.Len())
 	require.Equal(t, fresh.free, ix.free, "room in the chunks")
 	for n, at := range ix.hint {
 		for c := range ix.free[:min(int(at), len(ix.free))] {

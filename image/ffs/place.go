@@ -6,6 +6,7 @@ import (
 
 	"github.com/resflash/resflash/image/ffs/ondisk"
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/image/vfs/nametable"
 )
 
 // A place is where a name is in a directory, or where it could go.
@@ -128,7 +129,7 @@ func (o *op) locate(dir *inode, name string) (place, error) {
 func (o *op) locateByIndex(dir *inode, ix *dirIndex, name string, need int) (place, error) {
 	p := place{chunk: -1, ends: ix.useful() * ondisk.DirChunk}
 	var err error
-	ix.each(hashName(name), func(off int64) bool {
+	ix.Each(nametable.Hash(name), func(off int64) bool {
 		err = o.f.scanDir(o.ctx, dir, off, func(e *entry) bool {
 			if string(e.name) == name {
 				p.entry, p.found, p.white = *e, true, e.isWhiteout()
