@@ -1,6 +1,7 @@
 package customize
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -57,12 +58,22 @@ func (o firstboot) Apply(ctx context.Context, e *Editor) error {
 	if err := e.MkdirAll(ctx, dir, vfs.NewNode{Mode: vfs.Dir | 0o755}); err != nil {
 		return err
 	}
+	name := odd.ReplaceAllString(filepath.Base(o.local), "_")
+	// Slots share the overlay: what was given for one is there for the other.
+	same, err := e.Glob(ctx, dir+"/[0-9][0-9][0-9]-"+name)
+	if err != nil {
+		return err
+	}
+	for _, path := range same {
+		if old, err := e.plain(ctx, path); err != nil || bytes.Equal(old, script) {
+			return err
+		}
+	}
 	number, err := e.nextNumber(ctx, dir)
 	if err != nil {
 		return err
 	}
-	path := fmt.Sprintf("%s/%03d-%s", dir, number, odd.ReplaceAllString(filepath.Base(o.local), "_"))
-	return e.WriteFile(ctx, path, script, vfs.NewNode{Mode: vfs.Regular | 0o700})
+	return e.WriteFile(ctx, fmt.Sprintf("%s/%03d-%s", dir, number, name), script, vfs.NewNode{Mode: vfs.Regular | 0o700})
 }
 
 func (o firstboot) String() string { return "firstboot " + o.local }

@@ -177,3 +177,43 @@ func TestReplaceWord(t *testing.T) {
 		assert.Equal(t, want, string(replaceWord([]byte(text), re, "AB-12", "CD-34")), "%q", text)
 	}
 }
+
+func TestSetPartUUIDAndDiskID(t *testing.T) {
+	testtool.Need(t, "sgdisk", "sfdisk")
+	name := linuxImage(t)
+	id := func(e *Editor, volume string) string {
+		p, err := e.disk.Find(context.Background(), volume)
+		require.NoError(t, err)
+		return p.Entry.UUID
+	}
+	e := reopened(t, name, "")
+	old := id(e, "root")
+	const part, disk = "abcdef01-4b5a-4978-8695-a4b3c2d1e0ff", "12345678-4b5a-4978-8695-a4b3c2d1e0ff"
+	e = editImage(t, name, "", "mkdir /etc/kernel", "write /etc/kernel/cmdline:root=PARTUUID="+old+" ro", "set-partuuid root:"+strings.ToUpper(part), "set-disk-id "+disk)
+	assert.Equal(t, part, id(e, "root"))
+	assert.Equal(t, disk, e.disk.Tables()[1].ID)
+	assert.Equal(t, "root=PARTUUID="+part+" ro", read(t, e, "/etc/kernel/cmdline"))
+	assert.Empty(t, e.disk.Problems())
+	assert.Contains(t, testtool.Run(t, "sgdisk", "-v", name), "No problems found")
+	e = editImage(t, name, "", "set-partuuid root:random", "set-disk-id random")
+	assert.NotEqual(t, part, id(e, "root"))
+	assert.Equal(t, "root=PARTUUID="+id(e, "root")+" ro", read(t, e, "/etc/kernel/cmdline"))
+	assert.Contains(t, testtool.Run(t, "sgdisk", "-v", name), "No problems found")
+
+	// The names of the partitions of an MBR are made of its signature.
+	testtool.Run(t, "sh", "-c", "sgdisk --zap-all "+name+" >/dev/null && printf 'label: dos\nlabel-id: 0x12345678\nstart=2048, size=16384, type=ef\nstart=18432, size=49152, type=83\n' | sfdisk -q "+name)
+	e = editImage(t, name, "", "write /etc/kernel/cmdline:root=PARTUUID=12345678-02 x=12345678 y=12345678-03", "set-disk-id 0xCAFE0001")
+	assert.Equal(t, "root=PARTUUID=cafe0001-02 x=cafe0001 y=12345678-03", read(t, e, "/etc/kernel/cmdline"))
+	ctx := context.Background()
+	d, err := image.Edit(ctx, name, image.EditOptions{Atomic: true, DryRun: true})
+	require.NoError(t, err)
+	defer d.Close()
+	e, err = New(ctx, d, Options{})
+	require.NoError(t, err)
+	assert.ErrorContains(t, apply(t, e, "set-partuuid p2:random"), "is no partition of a GPT")
+	assert.ErrorContains(t, apply(t, e, "set-disk-id "+disk), "is no disk signature")
+	require.NoError(t, apply(t, e, "set-disk-id random"))
+	for _, line := range []string{"set-disk-id 1", "set-partuuid root:1"} {
+		assert.Error(t, apply(t, e, line), line)
+	}
+}

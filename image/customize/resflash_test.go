@@ -14,6 +14,7 @@ import (
 	"github.com/resflash/resflash/image/passwd/berkeley"
 	"github.com/resflash/resflash/image/passwd/crypt"
 	"github.com/resflash/resflash/integration/testimage"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // resflash makes an image in the resflash layout, in which edit may change
@@ -94,7 +95,16 @@ func TestPasswordInTheOverlayOfResflash(t *testing.T) {
 			assert.Equal(t, file == "spwd.db", ok && strings.Contains(string(value), hash), "%s/%s", dir, file)
 		}
 	}
-	// The library of the system reads what is in the image.
+	// The library of the system reads from the image what master.passwd has.
+	for _, dir := range []string{"/etc", "cfg:/etc"} {
+		db := hostScript(t, "spwd.db", read(t, e, dir+"/spwd.db"))
+		var lines []string
+		for line := range strings.Lines(read(t, e, dir+"/master.passwd")) {
+			lines = append(lines, strings.TrimSuffix(line, "\n")+" 0\n")
+		}
+		testtool.Need(t, "/usr/bin/python3", "db_dump185")
+		assert.Equal(t, strings.Join(lines, ""), testtool.Run(t, "/usr/bin/python3", "../passwd/testdata/db185.py", "getpw", db))
+	}
 	assert.NotEqual(t, hash, fieldOf(t, reopened(t, name, "e"), "/etc/master.passwd", "root"), "the other slot is another system")
 }
 

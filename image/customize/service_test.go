@@ -147,7 +147,7 @@ func TestFirstboot(t *testing.T) {
 		{"FreeBSD", freebsd, "/etc/firstboot/run", []string{"/firstboot"}}, // which rc removes
 	} {
 		e := editor(t, c.before)
-		require.NoError(t, apply(t, e, "firstboot "+one, "firstboot "+two), c.what)
+		require.NoError(t, apply(t, e, "firstboot "+one, "firstboot "+two, "firstboot "+one), c.what)
 		attr, err := e.Stat(context.Background(), "/etc/firstboot/002-zwei_drei")
 		require.NoError(t, err)
 		assert.EqualValues(t, 0o700, attr.Mode.Perm())
