@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -109,7 +110,11 @@ func TestWithOutputAndVolume(t *testing.T) {
 // A process that is left behind and uses the mount cannot go on with it.
 func TestWithLeavesNoMountToOthers(t *testing.T) {
 	ownDisk(t)
-	_, stderr, code := resflash("with", "disk.img", "--", "sh", "-c", "echo x > etc/new; sleep 20 < etc/new > /dev/null 2>&1 & echo $! > "+t.TempDir()+"/pid; exit 0")
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	_, stderr, code := resflash("with", "disk.img", "--", "sh", "-c", "echo x > etc/new; sleep 60 < etc/new > /dev/null 2>&1 & echo $! > "+pidFile+"; exit 0")
+	pid, err := strconv.Atoi(strings.TrimSpace(mustRead(t, pidFile)))
+	require.NoError(t, err)
+	defer syscall.Kill(pid, syscall.SIGKILL)
 	assert.Equal(t, exitMount, code)
 	assert.Contains(t, stderr, "nothing was changed: the mount could not be ended")
 	assert.Contains(t, stderr, "left processes behind")
