@@ -51,32 +51,12 @@ func (w *Writer) Lookup(ctx context.Context, dir vfs.Ino, name string) (vfs.Attr
 	return vfs.Attr{}, syscall.ENOENT
 }
 
-// dirBatch is how many entries are read under one lock.
-const dirBatch = 128
-
 // ReadDir implements [vfs.FS]. The directory may be changed between two
 // entries: what is there from beginning to end is seen once.
 func (w *Writer) ReadDir(ctx context.Context, dir vfs.Ino, cookie uint64) iter.Seq2[vfs.DirEntry, error] {
-	return func(yield func(vfs.DirEntry, error) bool) {
-		batch := make([]vfs.DirEntry, 0, dirBatch)
-		for {
-			var failed error
-			batch, failed = w.readBatch(ctx, dir, cookie, batch[:0])
-			for _, e := range batch {
-				if !yield(e, nil) {
-					return
-				}
-			}
-			if failed != nil {
-				yield(vfs.DirEntry{}, failed)
-				return
-			}
-			if len(batch) < cap(batch) {
-				return
-			}
-			cookie = batch[len(batch)-1].Next
-		}
-	}
+	return vfs.InBatches(cookie, func(cookie uint64, batch []vfs.DirEntry) ([]vfs.DirEntry, error) {
+		return w.readBatch(ctx, dir, cookie, batch)
+	})
 }
 
 func (w *Writer) readBatch(ctx context.Context, dir vfs.Ino, cookie uint64, batch []vfs.DirEntry) ([]vfs.DirEntry, error) {
