@@ -19,8 +19,8 @@ import (
 	"github.com/resflash/resflash/integration/testtool"
 )
 
-// debianRoot unpacks a small Debian system, made by debootstrap once and then
-// kept in the cache.
+// debianRoot unpacks a small Debian system that boots by itself and serves SSH,
+// made by debootstrap once and then kept in the cache.
 func debianRoot(t *testing.T) string {
 	t.Helper()
 	if !asRoot {
@@ -30,13 +30,13 @@ func debianRoot(t *testing.T) string {
 	cache, err := kernelvm.CacheDir()
 	require.NoError(t, err)
 	require.NoError(t, os.MkdirAll(cache, 0o755))
-	archive := filepath.Join(cache, "debian.tar")
+	archive := filepath.Join(cache, "debian-systemd.tar")
 	if _, err := os.Stat(archive); err != nil {
 		dir := filepath.Join(t.TempDir(), "debootstrap")
 		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 		defer cancel()
 		mirror, release := ownRepository(t)
-		out, err := exec.CommandContext(ctx, "debootstrap", "--variant=minbase", release, dir, mirror).CombinedOutput()
+		out, err := exec.CommandContext(ctx, "debootstrap", "--variant=minbase", "--include=systemd-sysv,dbus,openssh-server", release, dir, mirror).CombinedOutput()
 		if err != nil {
 			testtool.Missing(t, "debootstrap: %v: %s", err, tailOf(out))
 		}

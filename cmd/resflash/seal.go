@@ -21,8 +21,8 @@ type sealCmd struct {
 	OptIn              []string `placeholder:"RULE" help:"Make the fix of this rule, too, which may lock somebody out, or whose condition the image cannot tell."`
 	MachineID          string   `name:"machine-id" enum:"uninitialized,empty,remove" default:"uninitialized" help:"What becomes of /etc/machine-id: uninitialized, empty (no first boot) or remove."`
 	InstallRegenerator bool     `help:"Where nothing makes SSH host keys at boot, add a unit that does."`
-	Scrub              bool     `help:"Overwrite free space, slack, removed names and journals with zeros, too."`
-	Punch              bool     `help:"With --scrub: give free space back to the host, which reads as zeros."`
+	Scrub              bool     `negatable:"" default:"true" help:"Overwrite free space, slack, removed names and journals with zeros. --no-scrub leaves there what was removed."`
+	Punch              bool     `help:"Give free space back to the host: it reads as zeros and takes no room."`
 	Waivers            string   `placeholder:"FILE" help:"Findings that are accepted, with reasons: they stay as they are."`
 	Policy             string   `placeholder:"FILE" help:"Profile, severities and allow-lists of the project."`
 	Image              string   `arg:"" name:"image" help:"The image."`
@@ -47,9 +47,10 @@ Otherwise the fix is refused, with the reason. What may lock somebody out (passw
 keys that may log in), and what the image cannot tell, wants --opt-in RULE. A finding
 that is to stay is waived, as for audit. "resflash rules" lists the fixes.
 
-What is removed is still in free space, where others find it: --scrub overwrites that, and
-what was removed before. In the image itself that happens after the changes are saved,
-and an interruption leaves the rest for the next time.
+What is removed is still in free space, where others find it, and so is what was removed
+before: when all else is done, that is overwritten, too, and looked through. In an image
+that is changed in its place this happens after the changes are saved, and an
+interruption leaves the rest for the next time. --no-scrub leaves it out.
 
 What is left of errors and warnings is printed, with --verbose also what was done, and
 infos. With SOURCE_DATE_EPOCH, the
@@ -75,10 +76,11 @@ func (c *sealCmd) Run(ctx context.Context, w *world) error {
 		}
 	}
 	if c.Punch && !c.Scrub {
-		return usageError("resflash help seal", errors.New("--punch is a way of --scrub"))
+		return usageError("resflash help seal", errors.New("--punch is a way to scrub, and --no-scrub leaves that out"))
 	}
 	var r *seal.Result
 	var scrubbed *image.ScrubReport
+	var left error // what is wrong with an image that was changed
 	err = w.edit(ctx, editFlags{DryRun: c.DryRun, Output: c.Output}, func(e *editor) error {
 		d, err := e.open(ctx, c.Image)
 		if err != nil {
@@ -97,15 +99,23 @@ func (c *sealCmd) Run(ctx context.Context, w *world) error {
 		if err := c.verdict(r, failOn, never); err != nil {
 			return errors.Join(c.print(w, r, nil, false), err)
 		}
-		if c.Scrub {
-			scrubbed, err = c.scrub(ctx, w, d)
+		if !c.Scrub {
+			w.note("%s: not scrubbed: what was removed is still in free space", c.Image)
+			return nil
+		}
+		if scrubbed, err = c.scrub(ctx, w, d); err != nil || c.DryRun {
+			return err
+		}
+		err = c.sift(ctx, d, opt.Audit, failOn, never)
+		if notSealed := (*exitError)(nil); c.Output == "" && errors.As(err, &notSealed) {
+			left, err = err, nil // the image has been changed, and is no worse for it
 		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return c.print(w, r, scrubbed, true)
+	return errors.Join(c.print(w, r, scrubbed, left == nil), left)
 }
 
 // scrub takes away what was deleted, now and before.
@@ -117,6 +127,29 @@ func (c *sealCmd) scrub(ctx context.Context, w *world, d *image.Disk) (*image.Sc
 		return nil, fmt.Errorf("%s: %w", c.Image, err)
 	}
 	return r, nil
+}
+
+// sift looks once more through what was scrubbed.
+func (c *sealCmd) sift(ctx context.Context, d *image.Disk, opt audit.Options, failOn audit.Severity, never bool) error {
+	const free = "free" // the family of rules
+	if slices.Contains(opt.Skip, free) || len(opt.Only) > 0 && !slices.Contains(opt.Only, free) {
+		return nil
+	}
+	opt.Only = []string{free}
+	target, err := audit.FromDisk(ctx, d)
+	if err != nil {
+		return err
+	}
+	r, err := audit.Run(ctx, target, opt)
+	if err != nil || never || r.Worst() < failOn {
+		return err
+	}
+	for _, f := range r.Findings {
+		if f.Open() && f.Severity >= failOn {
+			return &exitError{exitNotSealed, "resflash check, and seal it again", fmt.Errorf("%s: what could not be scrubbed holds a secret: %s: %s", c.Image, f.Where(), f.Message)}
+		}
+	}
+	return nil
 }
 
 // options reads the files that were named.

@@ -90,7 +90,7 @@ func writeKernelDigest(p *planner, f *audit.Finding, why string) {
 const keygenUnit = `[Unit]
 Description=Make the SSH host keys that are missing
 Documentation=man:ssh-keygen(1)
-Before=ssh.service sshd.service ssh.socket sshd.socket
+Before=ssh.service sshd.service
 
 [Service]
 Type=oneshot
