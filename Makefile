@@ -7,13 +7,13 @@ SUDO     = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # What the tests judge us with. The kernel is unpacked for a virtual machine,
 # not installed.
-PACKAGES = acl attr debootstrap dosfstools e2fsprogs erofs-utils fdisk \
+PACKAGES = acl attr chromium-headless-shell debootstrap dosfstools e2fsprogs erofs-utils fdisk \
 	fuse2fs fuse3 gdisk genisoimage git grub-common kmod libarchive-tools \
 	libcap2-bin libdb1-compat makefs mtools mtree-netbsd openssh-client openssl \
 	perl-base python3 qemu-system-x86 rsync sleuthkit sqlite3 squashfs-tools \
 	squashfuse systemd util-linux xorriso xz-utils zstd
 
-.PHONY: build demo test unit race integration bench fuzz lint tools clean
+.PHONY: build demo test unit race integration proof bench fuzz lint tools clean
 
 build: ## the static binary ./resflash
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o resflash ./cmd/resflash
@@ -32,6 +32,9 @@ race: ## the same with the race detector, but for what is long and has no gorout
 
 integration: build
 	RESFLASH_STRICT=1 $(GO) test -timeout 45m ./integration/...
+
+proof: build ## what takes too long for every run: two builds of one Debian compared
+	RESFLASH_STRICT=1 RESFLASH_PROOF=1 $(GO) test -timeout 90m -v -run 'TestTwoBuilds' ./integration
 
 bench: build ## ratios against fuse2fs, squashfuse, the kernel and the ceilings of go-fuse
 	$(GO) run ./integration/bench

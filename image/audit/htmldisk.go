@@ -43,7 +43,7 @@ func (p *page) usage(i int, v *VolumeInfo) {
 		return
 	}
 	share := min(max(float64(*v.Used)/float64(v.Size), 0), 1)
-	p.printf("<td><span class=\"bar c%d\" aria-hidden=\"true\"><i style=\"width:%.1f%%\"></i></span> %s (%.0f %%)</td>", i%colours, share*100, esc(humanSize(*v.Used)), share*100)
+	p.printf("<td class=\"usage\"><span class=\"bar c%d\" aria-hidden=\"true\"><i style=\"width:%.1f%%\"></i></span> %s (%.0f %%)</td>", i%colours, share*100, esc(humanSize(*v.Used)), share*100)
 }
 
 // worstOf counts the findings in a volume that count.
@@ -98,7 +98,11 @@ func (p *page) diskMap(r *Report) {
 		v := r.Volumes[i]
 		// A name that does not fit is in the table all the same.
 		if share := scale(min(v.Size, r.Size-v.Start)); share >= 9*float64(len(v.ID)) {
-			p.printf("<span class=\"c%d\" style=\"left:%.2f%%;width:%.2f%%\">%s</span>", i%colours, scale(v.Start)/mapWidth*100, share/mapWidth*100, esc(v.ID))
+			class := "wide"
+			if share < 40 {
+				class = "tiny" // gone on a narrow page
+			}
+			p.printf("<span class=\"%s\" style=\"left:%.2f%%;width:%.2f%%\">%s</span>", class, scale(v.Start)/mapWidth*100, share/mapWidth*100, esc(v.ID))
 		}
 	}
 	p.printf("</div>\n<figcaption><span>0</span><span>To scale: solid is in use, pale is free, grey belongs to no volume</span><span>%s</span></figcaption>\n</figure>\n", esc(humanSize(r.Size)))
