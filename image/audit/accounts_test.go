@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"encoding/binary"
 	"os/exec"
 	"strings"
 	"testing"
@@ -8,6 +9,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/resflash/resflash/image/passwd"
 
 	"github.com/resflash/resflash/image"
 	"github.com/resflash/resflash/integration/testtool"
@@ -68,6 +71,15 @@ func master(hash string) files {
 	return files{"/etc/master.passwd": private("root:" + hash + ":0:0:daemon:0:0:Charlie &:/root:/bin/ksh\n")}
 }
 
+// database is the spwd.db of that file.
+func database(hash string) thing {
+	db, err := passwd.OpenBSD([]byte(master(hash)["/etc/master.passwd"].text), binary.LittleEndian)
+	if err != nil {
+		panic(err)
+	}
+	return private(string(db.Secret))
+}
+
 func bcryptOf(password string) string {
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
 	if err != nil {
@@ -126,4 +138,34 @@ func TestDefaultPassword(t *testing.T) {
 	r := audit(t, one(t, shadow(strings.TrimSpace(string(out))).build()), Options{})
 	assert.Equal(t, []string{"/etc/shadow"}, found(r, "password-default"))
 	assert.Equal(t, image.RoleRoot, r.Findings[0].Role)
+}
+
+// The databases are what counts: an account that only they have is a way in
+// that nobody sees, and one that is locked in the file alone is not locked.
+func TestPasswordDatabases(t *testing.T) {
+	const line = ":daemon:0:0::/root:/bin/ksh\n"
+	made := func(text string) *passwd.Databases {
+		db, err := passwd.OpenBSD([]byte(text), binary.LittleEndian)
+		require.NoError(t, err)
+		return db
+	}
+	hash := bcryptOf("x")
+	for _, c := range []struct {
+		what, file, db string
+		want           []string
+	}{
+		{"the same", "root:" + hash + ":0:0" + line, "root:" + hash + ":0:0" + line, nil},
+		{"locked in two ways", "root:*:0:0" + line, "root:*************:0:0" + line, nil},
+		{"locked in the file", "root:*:0:0" + line, "root:" + hash + ":0:0" + line, []string{"spwd.db has another password for root"}},
+		{"none in the database", "root:*:0:0" + line, "root::0:0" + line, []string{"spwd.db has another password for root"}},
+		{"not in the database", "root:*:0:0" + line + "a:*:1:1" + line, "root:*:0:0" + line, []string{"a is not in spwd.db"}},
+		{"only in the database", "root:*:0:0" + line, "root:*:0:0" + line + "a:*:0:0" + line, []string{"a is in spwd.db and not in master.passwd"}},
+	} {
+		target := one(t, systemFiles[OpenBSD].with(files{"/etc/master.passwd": private(c.file), "/etc/spwd.db": private(string(made(c.db).Secret))}).build())
+		var got []string
+		for _, f := range audit(t, target, Options{Only: []string{"obsd-passwd-db"}}).Findings {
+			got = append(got, f.Message)
+		}
+		assert.Equal(t, c.want, got, c.what)
+	}
 }

@@ -5,10 +5,14 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"io"
+	"maps"
+	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/resflash/resflash/image"
+	"github.com/resflash/resflash/image/passwd"
 	"github.com/resflash/resflash/image/passwd/crypt"
 )
 
@@ -45,8 +49,8 @@ var (
 		ID: "obsd-passwd-db", Title: "master.passwd and the password databases differ",
 		Systems: BSD, Severity: Error,
 		Reason:   "The system uses the databases: a password that was changed or locked in master.passwd alone is still the old one.",
-		Evidence: "hashes of /etc/master.passwd in /etc/spwd.db; names in /etc/pwd.db",
-		Fix:      report("run pwd_mkdb on the system"), Reference: "pwd_mkdb(8)",
+		Evidence: "the hashes and names of /etc/master.passwd and /etc/spwd.db; the names of /etc/pwd.db, which has no hash",
+		Fix:      report("resflash edit --password makes the databases anew, as does pwd_mkdb on the system"), Reference: "pwd_mkdb(8)",
 	}
 	obsdKernelRelink = &Rule{
 		ID: "obsd-kernel-relink", Title: "the kernel will not be relinked at boot",
@@ -120,25 +124,48 @@ func lookCfg(s *scan) {
 	}
 }
 
-// lookPasswdDB compares the password file with the databases made of it. Their
-// hash tables are not read: each record holds the fields as they are in the
-// text, so that it is enough to look for them.
+// maxDatabase bounds the password databases that are read whole.
+const maxDatabase = 64 << 20
+
+// lookPasswdDB compares the password file with the databases made of it: the
+// hashes in spwd.db, the names in both.
 func lookPasswdDB(s *scan) {
-	f, db := s.stat("/etc/master.passwd"), s.stat("/etc/spwd.db")
-	if f == nil || !f.isRegular() || db == nil || !db.isRegular() || db.attr.Size > 64<<20 {
+	f := s.stat("/etc/master.passwd")
+	if f == nil || !f.isRegular() {
 		return
 	}
-	content, ok := s.head(db, 64<<20)
-	if !ok {
-		return
-	}
-	text := string(content)
-	for _, a := range s.accounts() {
-		switch {
-		case !strings.Contains(text, a.name+"\x00"):
-			s.found(obsdPasswdDB, f, a.name+" is not in spwd.db", line(a.line))
-		case a.usable() && !strings.Contains(text, a.hash+"\x00"):
-			s.found(obsdPasswdDB, f, "spwd.db has another password for "+a.name, guessable(crypt.Kind(a.hash)), line(a.line))
+	for _, name := range []string{"/etc/spwd.db", "/etc/pwd.db"} {
+		db := s.stat(name)
+		if db == nil || !db.isRegular() || db.attr.Size > maxDatabase {
+			continue
+		}
+		content, ok := s.head(db, maxDatabase)
+		if !ok {
+			continue
+		}
+		fields, err := passwd.ReadDatabase(content)
+		if err != nil {
+			s.found(obsdPasswdDB, db, "cannot be read: "+err.Error())
+			continue
+		}
+		file := path.Base(name)
+		secret := file == "spwd.db"
+		for _, a := range s.accounts() {
+			field, ok := fields[a.name]
+			delete(fields, a.name)
+			switch {
+			case !ok:
+				s.found(obsdPasswdDB, f, a.name+" is not in "+file, line(a.line))
+			case secret && field != a.hash && !(locked(field) && locked(a.hash)):
+				s.found(obsdPasswdDB, f, file+" has another password for "+a.name, guessable(crypt.Kind(a.hash)), line(a.line))
+			case !secret && crypt.Kind(field) != "":
+				s.found(obsdPasswdDB, db, "everybody can read the hash of "+a.name, guessable(crypt.Kind(field)))
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(fields)) {
+			if !strings.HasPrefix(name, "+") && !strings.HasPrefix(name, "-") {
+				s.found(obsdPasswdDB, db, name+" is in "+file+" and not in master.passwd")
+			}
 		}
 	}
 }

@@ -122,8 +122,8 @@ var _ = addSamples(OpenBSD,
 	sample{rules: "obsd-soii-key ike-key", bad: files{"/etc/soii.key": private("HUNTER2"), "/etc/iked/private/local.key": private(pemKey)}, good: files{"/etc/soii.key": private(""), "/etc/iked/private": dir(0o700)}},
 	sample{rules: "obsd-backups", bad: files{"/var/backups/etc_fstab.current": text("x")}, good: files{"/var/backups": dir(0o700)}},
 	sample{
-		rules: "obsd-passwd-db", bad: master("$2b$08$HUNTER2").with(files{"/etc/spwd.db": private("\x06\x15\x61root\x00$2b$08$OTHER\x00")}),
-		good: master("$2b$08$HUNTER2").with(files{"/etc/spwd.db": private("\x06\x15\x61root\x00$2b$08$HUNTER2\x00")}),
+		rules: "obsd-passwd-db", bad: master("$2b$08$HUNTER2").with(files{"/etc/spwd.db": database("$2b$08$OTHER")}),
+		good: master("$2b$08$HUNTER2").with(files{"/etc/spwd.db": database("$2b$08$HUNTER2")}),
 	},
 	sample{
 		rules: "obsd-kernel-relink",

@@ -39,7 +39,6 @@ func FreeBSD(text []byte, order binary.ByteOrder) (*Databases, error) {
 		}
 		copyComments(n)
 		fmt.Fprintf(&v7, "%s:*:%d:%d:%s:%s:%s\n", m.name, m.uid, m.gid, m.gecos, m.home, m.shell)
-		versioned := func(kind byte) byte { return kind&0xcf | freeBSDVersion<<4 }
 		for _, k := range []string{
 			string([]byte{versioned(byName)}) + m.name,
 			key(versioned(byNum), binary.BigEndian, uint32(m.number)),
@@ -52,6 +51,9 @@ func FreeBSD(text []byte, order binary.ByteOrder) (*Databases, error) {
 	copyComments(len(all))
 	return encodeBoth([]byte(v7.String()), public, secret, order)
 }
+
+// versioned is the first byte of a key of the version that is made here.
+func versioned(kind byte) byte { return kind&0xcf | freeBSDVersion<<4 }
 
 // freeBSDRecord is a record: as OpenBSD's, with other sizes, and with a bit at
 // its end for each field that is not empty (_PWF_NAME and so on).

@@ -211,3 +211,23 @@ func FuzzOpenBSD(f *testing.F) {
 		require.NoError(t, err)
 	})
 }
+
+func TestReadDatabase(t *testing.T) {
+	for _, build := range []func([]byte, binary.ByteOrder) (*Databases, error){OpenBSD, FreeBSD} {
+		for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
+			d, err := build([]byte(masterOf(40)), order)
+			require.NoError(t, err)
+			fields, err := ReadDatabase(d.Secret)
+			require.NoError(t, err)
+			assert.Len(t, fields, 45)
+			assert.Equal(t, "$2b$10$"+strings.Repeat("r", 53), fields["root"])
+			assert.Equal(t, "", fields["empty"])
+			assert.Equal(t, "*************", fields["_user39"])
+			fields, err = ReadDatabase(d.Public)
+			require.NoError(t, err)
+			assert.Equal(t, "*", fields["root"])
+		}
+	}
+	_, err := ReadDatabase([]byte("root:x\n"))
+	assert.ErrorContains(t, err, "too few for a header")
+}
