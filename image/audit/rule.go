@@ -152,6 +152,7 @@ var families = []*family{
 	&modesFamily,
 	&bsdFamily,
 	&volumesFamily,
+	&copiesFamily,
 	&freeFamily,
 }
 

@@ -75,6 +75,7 @@ var elsewhere = map[string]string{
 	"machine-id-missing": "TestMachineIDMissing", "os-release-missing": "TestNoRelease",
 	"bootloader-dangling": "TestBootReferences", "resflash-cfg": "TestResflash", "shared-secret": "TestAcross",
 	"free-space-secret": "TestFree", "free-space-data": "TestFree", "slack-secret": "TestFree", "fs-journal-remnant": "TestFree",
+	"fs-uuid-shared": "TestCopies", "container-remnant": "TestContainers", "growfs-unconfigured": "TestGrowth", "dps-var-bound": "TestVarPartition",
 }
 
 func TestEveryRuleHasASample(t *testing.T) {
