@@ -235,6 +235,10 @@ func (p *Partition) Edit(ctx context.Context) (*Volume, error) {
 	return p.edit, p.editErr
 }
 
+// Edited returns the volume that [Partition.Edit] has opened, or nil: whoever
+// looks at a disk that is being changed wants to see that one.
+func (p *Partition) Edited() *Volume { return p.edit }
+
 func (p *Partition) openEdit(ctx context.Context) (vfs.FS, error) {
 	if p.disk.session == nil {
 		return nil, blockio.ErrReadOnly

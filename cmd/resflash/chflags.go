@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"strings"
 
 	"github.com/resflash/resflash/image/export"
 	"github.com/resflash/resflash/image/vfs"
@@ -61,29 +59,9 @@ func flagText(f vfs.Flags) string {
 
 // parseFlags reads what chflags(1) does.
 func parseFlags(s string) (func(vfs.Flags) vfs.Flags, error) {
-	if s == "0" || s == "none" {
-		return func(vfs.Flags) vfs.Flags { return 0 }, nil
+	change, err := export.ParseFlags(s)
+	if err != nil {
+		return nil, usageError("resflash help chflags", err)
 	}
-	var set, clear vfs.Flags
-	for _, name := range strings.Split(s, ",") {
-		bare, no := strings.CutPrefix(name, "no")
-		switch name {
-		case "nodump": // which is the name of the flag
-			set |= vfs.UserNoDump
-			continue
-		case "dump":
-			clear |= vfs.UserNoDump
-			continue
-		}
-		f, ok := export.FlagNamed(bare)
-		if !ok {
-			return nil, usageError("resflash help chflags", fmt.Errorf("no flag is called %q", name))
-		}
-		if no {
-			clear |= f
-		} else {
-			set |= f
-		}
-	}
-	return func(f vfs.Flags) vfs.Flags { return f&^clear | set }, nil
+	return change, nil
 }

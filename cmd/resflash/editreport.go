@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -141,7 +142,7 @@ func differences(a, b *customize.State) []string {
 	differ("device", a.Device, b.Device)
 	differ("mode", a.Mode, b.Mode)
 	differ("owner", ownerIDs(a), ownerIDs(b))
-	differ("flags", fmt.Sprintf("%#x", a.Flags), fmt.Sprintf("%#x", b.Flags))
+	differ("flags", cmp.Or(a.Flags, "none"), cmp.Or(b.Flags, "none"))
 	if len(list) == 0 {
 		list = append(list, "time")
 	}

@@ -216,11 +216,15 @@ func customizeError(name string, err error) error {
 	err = fmt.Errorf("%s: %w", name, err)
 	var known *exitError
 	var dirty *vfs.DirtyError
+	var limit *vfs.LimitError
 	switch {
 	case errors.As(err, &known):
 		return err
 	case errors.As(err, &dirty):
 		return &exitError{exitDirty, "resflash check --repair " + name, err}
+	case errors.As(err, &limit):
+	case errors.Is(err, syscall.EPERM):
+		return &exitError{exitFailure, "a file flag may forbid it: the operation chflags takes it away", err}
 	case errors.Is(err, syscall.ENOSPC):
 		return &exitError{exitFull, "", err}
 	}

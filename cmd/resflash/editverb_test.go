@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/resflash/resflash/image/customize"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // The operations of options and scripts are done in the order given, whatever
@@ -80,6 +81,7 @@ func TestEditManifest(t *testing.T) {
 // Paths go through the volumes that the system mounts, and both slots can be
 // edited at once.
 func TestEditOfVolumes(t *testing.T) {
+	testtool.Sequential(t)
 	ownDisk(t)
 	require.NoError(t, os.MkdirAll("tree/cfg/etc", 0o755))
 	require.NoError(t, os.WriteFile("tree/cfg/etc/deep", []byte("deep"), 0o644))
@@ -97,6 +99,9 @@ func TestEditOfVolumes(t *testing.T) {
 	_, _, code = resflash("edit", "disk.img:root", "--all-slots", "--touch", "/x")
 	assert.Equal(t, exitUsage, code)
 	works(t, "edit", "disk.img", "--all-slots", "--touch", "/x") // e is empty
+	// What one system has done to a volume, the next one sees.
+	works(t, "edit", "disk.img", "disk.img:d", "--append-line", "/cfg/log:x", "--append-line", "/log:y")
+	assert.Equal(t, "x\nx\ny\ny\n", works(t, "cat", "disk.img:cfg:/log", "disk.img:/log"))
 	_, stderr, code = resflash("edit", "disk.img:e", "--touch", "/x")
 	assert.Equal(t, exitNotImage, code, stderr)
 	clean(t, "disk.img")
@@ -134,4 +139,51 @@ func TestEditUsage(t *testing.T) {
 	// What was copied before is in space that is free.
 	assert.Len(t, digest(t, "new.fs"), len(before))
 	clean(t, "new.fs")
+}
+
+// Systems that need no fstab: systemd mounts by the types of partitions.
+func TestEditOfDiscoverableVolumes(t *testing.T) {
+	testtool.Sequential(t)
+	img := testtool.Partitioned(t, 40<<20, "label: gpt",
+		"size=8M, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "size=16M, type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709", "type=4D21B016-B534-45C2-A9FB-5C16E091FD2D")
+	works(t, "mkfs", "--type", "fat12", img+":p1")
+	works(t, "mkfs", "--type", "ext4", img+":p2")
+	works(t, "mkfs", "--type", "ext4", img+":p3")
+	works(t, "edit", img, "--mkdir", "/var", "--mkdir", "/boot", "--mkdir", "/etc")
+	works(t, "edit", img, "--write", "/boot/loader.cfg:esp", "--write", "/var/v:var", "--write", "/etc/e:root")
+	assert.Equal(t, "espvarroot", works(t, "cat", img+":p1:/loader.cfg", img+":p3:/v", img+":p2:/etc/e"))
+	works(t, "edit", img, "--mkdir", "/efi")
+	works(t, "edit", img, "--write", "/boot/b:root", "--write", "/efi/e:esp")
+	assert.Equal(t, "rootesp", works(t, "cat", img+":p2:/boot/b", img+":p1:/e"))
+	// An fstab that has the volume elsewhere comes first.
+	works(t, "edit", img, "--write", "/etc/fstab:<nothing>", "--mkdir", "/mnt", "--write", "/etc/fstab:/dev/sda2 / ext4 rw\n/dev/sda3 /mnt ext4 rw\n")
+	works(t, "edit", img, "--write", "/mnt/m:var", "--write", "/var/w:root")
+	assert.Equal(t, "varroot", works(t, "cat", img+":p3:/m", img+":p2:/var/w"))
+	clean(t, img)
+}
+
+// What an image says about itself leads nowhere else, and ends.
+func TestEditOfHostileImage(t *testing.T) {
+	newFS(t)
+	works(t, "edit", "new.fs", "--mkdir", "/etc", "--symlink", "/../../../../etc/passwd:/etc/passwd", "--symlink", "../../..:/up", "--symlink", "loop:/loop",
+		"--symlink", "/etc/fstab:/etc/fstab", "--truncate", "/two:1000G", "--mkdir", "/etc/group")
+	host := mustRead(t, "/etc/passwd")
+	for args, code := range map[string]int{
+		"--append-line /etc/passwd:x": exitFailure, // it is a link to itself
+		"--write /up/x:y":             0,
+		"--write /up/up/up/etc/x:y":   0,
+		"--write /loop/x:y":           exitFailure,
+		"--chown root:/up":            exitFailure,
+		"--chown 0:root:/up":          exitFailure,
+		"--edit /two:s/a/b/":          exitFailure,
+		"--append-line /two:x":        exitFailure,
+		"--delete /two":               0,
+	} {
+		_, stderr, got := resflash(append([]string{"edit", "--dry-run", "new.fs"}, strings.Fields(args)...)...)
+		assert.Equal(t, code, got, "%s: %s", args, stderr)
+	}
+	works(t, "edit", "new.fs", "--write", "/up/x:y")
+	assert.Equal(t, "y", works(t, "cat", "new.fs:/x"))
+	assert.Equal(t, host, mustRead(t, "/etc/passwd"))
+	assert.NoFileExists(t, "../x")
 }

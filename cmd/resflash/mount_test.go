@@ -231,6 +231,12 @@ func TestMountAsOrdinaryUser(t *testing.T) {
 	out, err = as(program, "ls", "-ln", "home/disk.img:/etc/motd")
 	assert.NoError(t, err)
 	assert.Contains(t, out, "-rwsr-xr-x  1  0  0  4  ", "it is as if root had made it")
+	out, err = as("env", "TMPDIR=home", program, "with", "home/disk.img", "--", "sh", "-c", "echo with > $RESFLASH_ROOT/etc/with")
+	assert.NoError(t, err, out)
+	out, err = as(program, "cat", "home/disk.img:/etc/with")
+	assert.NoError(t, err)
+	assert.Equal(t, "with\n", out)
+	assert.Equal(t, []string{"disk.img"}, names(t, filepath.Join(dir, "home")))
 	out, err = as(program, "check", "home/disk.img:d")
 	assert.NoError(t, err, out)
 }

@@ -51,6 +51,7 @@ func TestScripts(t *testing.T) {
 // scriptFiles are the other files in the working directory.
 var scriptFiles = map[string]string{
 	"waivers.toml": "[[waiver]]\nrule = \"hostname-set\"\nvolume = \"cfg\"\nreason = \"the name of the demo\"\n",
+	"site.script":  "# ${SITE}\nwrite /etc/motd:<<END\nWelcome to ${SITE}.\nEND\nmkdir /cfg/etc\nwrite \"/cfg/etc/site:${SITE}\\n\"\n",
 	"bad.toml":     "[[waiver]]\nrule = \"hostname-set\"\n",
 }
 

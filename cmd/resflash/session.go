@@ -37,10 +37,13 @@ func (s *session) run(ctx context.Context, name string) error {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "resflash-")
+	if err == nil {
+		defer os.Remove(dir)
+		dir, err = filepath.Abs(dir)
+	}
 	if err != nil {
 		return hostError(err)
 	}
-	defer os.Remove(dir)
 	server, err := s.mount(ctx, a.volume, dir)
 	if err != nil {
 		return mountError(err)

@@ -15,6 +15,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // ownDisk makes a copy of the disk in a folder of its own, which also gets the
@@ -52,6 +54,7 @@ func TestWithSaves(t *testing.T) {
 
 // Otherwise nothing has happened, and the exit status is that of the command.
 func TestWithDiscards(t *testing.T) {
+	testtool.Sequential(t)
 	ownDisk(t)
 	before := digest(t, "disk.img")
 	tree := works(t, "export", "--format", "mtree", "disk.img")
@@ -86,6 +89,7 @@ func TestWithDiscards(t *testing.T) {
 
 // The result can be another image, and the volume another.
 func TestWithOutputAndVolume(t *testing.T) {
+	testtool.Sequential(t)
 	ownDisk(t)
 	before := digest(t, "disk.img")
 	works(t, "with", "-o", "new.img", "--owner", "5:6", "disk.img:cfg", "--", "touch", "made")
@@ -143,6 +147,7 @@ func TestInterruptedWith(t *testing.T) {
 // The key that interrupts is for the command, which decides: this one ends by
 // it, and that one goes on.
 func TestKeyThatInterruptsWith(t *testing.T) {
+	testtool.Sequential(t)
 	ownDisk(t)
 	self, err := os.Executable()
 	require.NoError(t, err)

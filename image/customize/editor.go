@@ -102,11 +102,14 @@ func (e *Editor) volume(ctx context.Context, p *image.Partition) (*volume, error
 	if v := e.volumes[p]; v != nil {
 		return v, nil
 	}
-	opened, err := p.Volume(ctx)
-	if err != nil {
+	v := &volume{id: p.ID, part: p}
+	if opened := p.Edited(); opened != nil {
+		v.fs = opened.FS // another editor has changed something there
+	} else if opened, err := p.Volume(ctx); err == nil {
+		v.fs = opened.FS
+	} else {
 		return nil, err
 	}
-	v := &volume{id: p.ID, part: p, fs: opened.FS}
 	e.volumes[p] = v
 	return v, nil
 }
@@ -159,20 +162,14 @@ func (e *Editor) mount(ctx context.Context, layout image.Layout) error {
 		// A system without an fstab that can be read mounts nothing.
 		e.note("volume %s: /etc/fstab: %v; nothing but this volume is edited", e.root.id, leaf(err))
 	}
-	if layout.Kind == image.LayoutResflash {
-		// Not mounted except while they are written to, and by scripts that
-		// need no fstab for it.
-		for _, role := range []string{image.RoleMBR, image.RoleCfg} {
-			if p, err := e.disk.Find(ctx, role); err == nil {
-				lines = append(lines, image.Mount{Path: "/" + role, Partition: p})
-			}
-		}
-	}
-	for _, line := range lines {
+	for _, line := range append(lines, e.unlisted(ctx, layout)...) {
 		if line.Path == "/" || line.Partition == nil || line.Partition == e.root.part {
 			continue
 		}
 		at, err := e.resolve(ctx, line.Path, true)
+		if line.Type == "" && e.mounted(line.Partition) {
+			continue
+		}
 		if err != nil || at.attr == nil || !at.attr.Mode.IsDir() || at.isRoot() {
 			continue // the system could not mount it either, or has it there
 		}
@@ -185,6 +182,40 @@ func (e *Editor) mount(ctx context.Context, layout image.Layout) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// unlisted are the volumes that the system mounts without a line in its fstab:
+// on resflash images by its own scripts, and by systemd as
+// systemd-gpt-auto-generator(8) does. What the fstab has at such a place, or
+// mounts elsewhere, comes first.
+func (e *Editor) unlisted(ctx context.Context, layout image.Layout) (list []image.Mount) {
+	var roles []image.Mount // by the role, in Spec
+	switch layout.Kind {
+	case image.LayoutResflash:
+		roles = []image.Mount{{Path: "/mbr", Spec: image.RoleMBR}, {Path: "/cfg", Spec: image.RoleCfg}}
+	case image.LayoutDiscoverable:
+		roles = []image.Mount{
+			{Path: "/boot", Spec: image.RoleBoot}, {Path: "/efi", Spec: image.RoleEFI}, {Path: "/boot", Spec: image.RoleEFI},
+			{Path: "/home", Spec: "home"}, {Path: "/srv", Spec: "srv"}, {Path: "/var", Spec: "var"}, {Path: "/var/tmp", Spec: "tmp"},
+		}
+	}
+	for _, m := range roles {
+		if p, err := e.disk.Find(ctx, m.Spec); err == nil && p.Role == m.Spec {
+			m.Partition = p
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+// mounted reports whether a partition is mounted somewhere.
+func (e *Editor) mounted(p *image.Partition) bool {
+	for _, v := range e.mounts {
+		if v.part == p {
+			return true
+		}
+	}
+	return false
 }
 
 // Disk is the disk that is edited; nil if it is a bare file system.

@@ -165,6 +165,7 @@ func TestFileOperationsRefused(t *testing.T) {
 		"delete /[":                                 "syntax error in pattern",
 		"delete /":                                  "device or resource busy",
 		"chmod 8:/etc":                              "not an octal number",
+		"chflags none of it:/etc":                   "no flag is called",
 		"chmod 0600:/none":                          "no such file",
 		"chown nobody:/etc":                         "no user nobody",
 		"chown 0:nobody:/etc":                       "no group nobody",
@@ -201,7 +202,9 @@ func TestOwnersAndModes(t *testing.T) {
 	fsys.AddFile("/etc/old", []byte("old"))
 	e, err := OnFS(fsys, Options{})
 	require.NoError(t, err)
-	require.NoError(t, apply(t, e, "chown 5:6:/etc/old", "chmod 4751:/etc/old"))
+	require.NoError(t, apply(t, e, "chown 5:6:/etc/old", "chmod 4751:/etc/old", "chflags uchg,arch:/etc/old"))
+	assert.ErrorContains(t, apply(t, e, "write /etc/old:x"), "not permitted")
+	require.NoError(t, apply(t, e, "chflags 0:/etc/old"))
 	require.NoError(t, e.SetXattr(ctx, "/etc/old", "user.x", []byte("kept")))
 	require.NoError(t, e.Chflags(ctx, "/etc/old", vfs.UserNoDump))
 	require.NoError(t, apply(t, e,

@@ -27,6 +27,7 @@ var kinds = []Kind{
 	// Attributes.
 	{"chmod", "MODE:/PATH", "Change permissions: octal, or like u+x,go-w.", parseChmod},
 	{"chown", "UID:GID:/PATH", "Change owner and group, by number or by the system's own names.", parseChown},
+	{"chflags", "FLAGS:/PATH", "Change file flags, as chflags(1): noschg, uchg,nodump.", parseChflags},
 
 	// Accounts.
 	{"root-password", "SELECTOR", "Set root's password: password:SECRET, file:FILE (its first line), hash:HASH of crypt(3), disabled.", parseRootPassword},

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/resflash/resflash/image/export"
 	"github.com/resflash/resflash/image/vfs"
 )
 
@@ -78,6 +79,34 @@ func (o chown) String() string {
 	}
 	return "chown " + o.user + ":" + o.group + ":" + o.path
 }
+
+// chflags changes file flags.
+type chflags struct {
+	text, path string
+	change     func(vfs.Flags) vfs.Flags
+}
+
+func parseChflags(arg string) (Operation, error) {
+	text, path, err := cutArg(arg)
+	if err != nil {
+		return nil, err
+	}
+	change, err := export.ParseFlags(text)
+	if err != nil {
+		return nil, err
+	}
+	return chflags{text, path, change}, checkPath(path)
+}
+
+func (o chflags) Apply(ctx context.Context, e *Editor) error {
+	attr, err := e.Stat(ctx, o.path)
+	if err != nil {
+		return err
+	}
+	return e.Chflags(ctx, o.path, o.change(attr.Flags))
+}
+
+func (o chflags) String() string { return "chflags " + o.text + ":" + o.path }
 
 // id finds the number of a user or group in the system's own file, or reads a
 // number.

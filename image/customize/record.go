@@ -11,7 +11,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
+	"github.com/resflash/resflash/image/export"
 	"github.com/resflash/resflash/image/vfs"
 )
 
@@ -21,8 +23,10 @@ type Change struct {
 	Action string `json:"action"` // create, change, remove; set, of what is no file
 	Volume string `json:"volume,omitempty"`
 	Path   string `json:"path,omitempty"` // in the volume
-	Before *State `json:"before,omitempty"`
-	After  *State `json:"after,omitempty"`
+	// PathBytes are the path where that is no UTF-8, which JSON cannot hold.
+	PathBytes []byte `json:"pathBytes,omitempty"`
+	Before    *State `json:"before,omitempty"`
+	After     *State `json:"after,omitempty"`
 
 	Property string `json:"property,omitempty"` // what was set: "uuid"
 	From     string `json:"from,omitempty"`
@@ -37,11 +41,11 @@ type State struct {
 	Mode   string    `json:"mode"` // octal
 	UID    uint32    `json:"uid"`
 	GID    uint32    `json:"gid"`
-	Size   int64     `json:"size"` // bytes, of a regular file
-	SHA256 string    `json:"sha256,omitempty"`
+	Size   int64     `json:"size"`             // bytes, of a regular file
+	SHA256 string    `json:"sha256,omitempty"` // left out of what is little but a hole of more than 4 GiB
 	Target string    `json:"target,omitempty"` // of a symbolic link
 	Device string    `json:"device,omitempty"` // "MAJOR:MINOR"
-	Flags  uint32    `json:"flags,omitempty"`
+	Flags  string    `json:"flags,omitempty"`  // as chflags(1) names them
 	Mtime  time.Time `json:"mtime"`
 }
 
@@ -197,6 +201,9 @@ func (e *Editor) Changes(ctx context.Context) ([]Change, error) {
 			return nil, pathError("stat", key.path, err)
 		}
 		c := Change{Volume: key.vol.id, Path: key.path, Before: f.before, Operations: f.steps}
+		if !utf8.ValidString(key.path) {
+			c.PathBytes = []byte(key.path)
+		}
 		if attr != nil {
 			if c.After, err = stateOf(ctx, key.vol, *attr); err != nil {
 				return nil, pathError("read", key.path, err)
@@ -238,17 +245,24 @@ func (v *volume) lookup(ctx context.Context, path string) (*vfs.Attr, error) {
 	return &attr, err
 }
 
+// maxHole is how much of nothing is read for a digest: a file may claim to have
+// exabytes of it.
+const maxHole = 4 << 30
+
 // stateOf looks at a file as it is now.
 func stateOf(ctx context.Context, v *volume, attr vfs.Attr) (*State, error) {
 	s := &State{
 		Type: typeName(attr.Mode), Mode: octal(attr.Mode), UID: attr.UID, GID: attr.GID,
-		Flags: uint32(attr.Flags), Mtime: attr.Mtime.UTC(),
+		Flags: export.FlagNames(attr.Flags), Mtime: attr.Mtime.UTC(),
 	}
 	switch {
 	case attr.Mode.IsRegular():
 		s.Size = attr.Size
+		if attr.Size-attr.Blocks*512 > maxHole {
+			break
+		}
 		h := sha256.New()
-		if _, err := io.Copy(h, v.tree().Reader(ctx, attr)); err != nil {
+		if _, err := io.Copy(h, &interruptible{ctx, v.tree().Reader(ctx, attr)}); err != nil {
 			return nil, err
 		}
 		s.SHA256 = hex.EncodeToString(h.Sum(nil))

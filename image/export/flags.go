@@ -1,6 +1,7 @@
 package export
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/resflash/resflash/image/vfs"
@@ -55,4 +56,34 @@ func FlagNamed(name string) (vfs.Flags, bool) {
 	}
 	f, ok := otherFlagNames[name]
 	return f, ok
+}
+
+// ParseFlags reads a change of flags as chflags(1) does: names with commas,
+// behind "no" those to take away; 0 for none at all.
+func ParseFlags(s string) (func(vfs.Flags) vfs.Flags, error) {
+	if s == "0" || s == "none" {
+		return func(vfs.Flags) vfs.Flags { return 0 }, nil
+	}
+	var set, clear vfs.Flags
+	for _, name := range strings.Split(s, ",") {
+		bare, no := strings.CutPrefix(name, "no")
+		switch name {
+		case "nodump": // which is the name of the flag
+			set |= vfs.UserNoDump
+			continue
+		case "dump":
+			clear |= vfs.UserNoDump
+			continue
+		}
+		f, ok := FlagNamed(bare)
+		if !ok {
+			return nil, fmt.Errorf("no flag is called %q", name)
+		}
+		if no {
+			clear |= f
+		} else {
+			set |= f
+		}
+	}
+	return func(f vfs.Flags) vfs.Flags { return f&^clear | set }, nil
 }
