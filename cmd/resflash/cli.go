@@ -17,42 +17,43 @@ type cli struct {
 	Quiet      bool     `short:"q" help:"Print no notes and no progress, only errors."`
 	SectorSize int      `placeholder:"BYTES" enum:"0,512,4096" default:"0" help:"Size of a logical sector, 512 or 4096, for images that do not say so."`
 
-	Inspect    inspectCmd    `cmd:"" help:"Show tables, volumes, slots and the operating system of an image."`
-	Ls         lsCmd         `cmd:"" help:"List files."`
-	Tree       treeCmd       `cmd:"" help:"List files as a tree."`
-	Stat       statCmd       `cmd:"" help:"Show everything that is known of a file."`
-	Cat        catCmd        `cmd:"" help:"Print the contents of files."`
-	Find       findCmd       `cmd:"" help:"Find files by name, type, size, owner, permissions or age."`
-	Du         duCmd         `cmd:"" help:"Sum up the space that directories take."`
-	Export     exportCmd     `cmd:"" help:"Write a volume or directory as a tar archive or an mtree manifest."`
-	Diff       diffCmd       `cmd:"" help:"Show in what two images differ: files, packages, blocks."`
-	Hash       hashCmd       `cmd:"" help:"Print digests of images, volumes or files."`
-	Cp         cpCmd         `cmd:"" help:"Copy files out of an image, into it, or between images."`
-	Mv         mvCmd         `cmd:"" help:"Rename files, or move them between volumes, images and the host."`
-	Rm         rmCmd         `cmd:"" help:"Remove files."`
-	Mkdir      mkdirCmd      `cmd:"" help:"Make directories."`
-	Ln         lnCmd         `cmd:"" help:"Make hard and symbolic links."`
-	Write      writeCmd      `cmd:"" help:"Write standard input to a file."`
-	Chmod      chmodCmd      `cmd:"" help:"Change permissions."`
-	Chown      chownCmd      `cmd:"" help:"Change owners and groups."`
-	Chflags    chflagsCmd    `cmd:"" help:"Change file flags."`
-	Touch      touchCmd      `cmd:"" help:"Set times, or make empty files."`
-	Truncate   truncateCmd   `cmd:"" help:"Set the size of files."`
-	Mknod      mknodCmd      `cmd:"" help:"Make a device node or FIFO."`
-	Edit       editCmd       `cmd:"" help:"Change a system by a list of operations: upload, edit, chmod, passwords …"`
-	With       withCmd       `cmd:"" help:"Run a command in a mounted image, and save what it does if it succeeds."`
-	Shell      shellCmd      `cmd:"" help:"Run a shell in a mounted image, likewise."`
-	Mkfs       mkfsCmd       `cmd:"" help:"Make a file system in a new image or in a volume."`
-	Check      checkCmd      `cmd:"" help:"Check file systems, and repair them."`
-	Audit      auditCmd      `cmd:"" help:"Look for secrets, identities and leftovers that must not be shipped."`
-	Seal       sealCmd       `cmd:"" help:"Take out what must not be shipped, and audit the result."`
-	Compare    compareCmd    `cmd:"" help:"Find secrets that two images have in common."`
-	Rules      rulesCmd      `cmd:"" help:"List what audit looks for."`
-	Mount      mountCmd      `cmd:"" help:"Mount an image for reading and writing."`
-	Umount     umountCmd     `cmd:"" help:"End a mount, when everything is written."`
-	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`
-	Version    versionCmd    `cmd:"" help:"Print the version."`
-	HelpOn     helpCmd       `cmd:"" name:"help" help:"Show help on a command."`
+	Inspect     inspectCmd     `cmd:"" help:"Show tables, volumes, slots and the operating system of an image."`
+	Ls          lsCmd          `cmd:"" help:"List files."`
+	Tree        treeCmd        `cmd:"" help:"List files as a tree."`
+	Stat        statCmd        `cmd:"" help:"Show everything that is known of a file."`
+	Cat         catCmd         `cmd:"" help:"Print the contents of files."`
+	Find        findCmd        `cmd:"" help:"Find files by name, type, size, owner, permissions or age."`
+	Du          duCmd          `cmd:"" help:"Sum up the space that directories take."`
+	Export      exportCmd      `cmd:"" help:"Write a volume or directory as a tar archive or an mtree manifest."`
+	Diff        diffCmd        `cmd:"" help:"Show in what two images differ: files, packages, blocks."`
+	Hash        hashCmd        `cmd:"" help:"Print digests of images, volumes or files."`
+	Cp          cpCmd          `cmd:"" help:"Copy files out of an image, into it, or between images."`
+	Mv          mvCmd          `cmd:"" help:"Rename files, or move them between volumes, images and the host."`
+	Rm          rmCmd          `cmd:"" help:"Remove files."`
+	Mkdir       mkdirCmd       `cmd:"" help:"Make directories."`
+	Ln          lnCmd          `cmd:"" help:"Make hard and symbolic links."`
+	Write       writeCmd       `cmd:"" help:"Write standard input to a file."`
+	Chmod       chmodCmd       `cmd:"" help:"Change permissions."`
+	Chown       chownCmd       `cmd:"" help:"Change owners and groups."`
+	Chflags     chflagsCmd     `cmd:"" help:"Change file flags."`
+	Touch       touchCmd       `cmd:"" help:"Set times, or make empty files."`
+	Truncate    truncateCmd    `cmd:"" help:"Set the size of files."`
+	Mknod       mknodCmd       `cmd:"" help:"Make a device node or FIFO."`
+	Edit        editCmd        `cmd:"" help:"Change a system by a list of operations: upload, edit, chmod, passwords …"`
+	With        withCmd        `cmd:"" help:"Run a command in a mounted image, and save what it does if it succeeds."`
+	Shell       shellCmd       `cmd:"" help:"Run a shell in a mounted image, likewise."`
+	Mkfs        mkfsCmd        `cmd:"" help:"Make a file system in a new image or in a volume."`
+	Check       checkCmd       `cmd:"" help:"Check file systems, and repair them."`
+	Audit       auditCmd       `cmd:"" help:"Look for secrets, identities and leftovers that must not be shipped."`
+	Seal        sealCmd        `cmd:"" help:"Take out what must not be shipped, and audit the result."`
+	Personalise personaliseCmd `cmd:"" help:"Give one copy of an image an identity of its own."`
+	Compare     compareCmd     `cmd:"" help:"Find secrets that two images have in common."`
+	Rules       rulesCmd       `cmd:"" help:"List what audit looks for."`
+	Mount       mountCmd       `cmd:"" help:"Mount an image for reading and writing."`
+	Umount      umountCmd      `cmd:"" help:"End a mount, when everything is written."`
+	Completion  completionCmd  `cmd:"" help:"Print a completion script for a shell."`
+	Version     versionCmd     `cmd:"" help:"Print the version."`
+	HelpOn      helpCmd        `cmd:"" name:"help" help:"Show help on a command."`
 }
 
 // helpFlag is --help. It is not Kong's own because that one takes -h, which

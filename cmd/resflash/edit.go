@@ -35,6 +35,7 @@ type editor struct {
 	images  []*editedImage // in the order in which they are committed
 	volumes map[*image.Partition]*image.Volume
 	changes []change
+	written bool           // the image was just written, and is nobody's yet
 	after   []func() error // what is to be done once all is committed
 }
 
@@ -93,7 +94,7 @@ func (e *editor) open(ctx context.Context, name string) (*image.Disk, error) {
 	case e.flags.Output != "" && len(e.images) > 0:
 		return nil, usageError("", fmt.Errorf("--output has room for one image, and this changes %s and %s", e.images[0].name, name))
 	}
-	d, err := e.w.openEdit(ctx, name, image.EditOptions{Atomic: true, DryRun: e.flags.DryRun, Output: e.flags.Output})
+	d, err := e.w.openEdit(ctx, name, image.EditOptions{Atomic: true, DryRun: e.flags.DryRun, Output: e.flags.Output, New: e.written})
 	if err != nil {
 		return nil, err
 	}
