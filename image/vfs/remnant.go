@@ -9,10 +9,10 @@ import (
 // belongs to it any more, but may hold what did once: what an audit looks
 // through, and what a scrub zeroes.
 type Remnants interface {
-	// Remnants yields those ranges, group by group and without overlaps, as
-	// the maps of the file system have them: whoever writes there checks the
-	// file system first. A range that is known to be zeros may be left out.
-	// After an error the sequence ends.
+	// Remnants yields those ranges, group by group, as the maps of the file
+	// system have them: whoever writes there checks the file system first, and
+	// nobody changes it meanwhile. A range that is known to be zeros may be
+	// left out. After an error the sequence ends.
 	Remnants(ctx context.Context) iter.Seq2[Remnant, error]
 }
 
