@@ -37,6 +37,7 @@ func hasPassword(t *testing.T, hash, password string) {
 }
 
 func TestPasswordOnLinux(t *testing.T) {
+	testtool.Sequential(t)
 	for _, c := range []struct {
 		what, prefix string
 		more         files
@@ -79,7 +80,7 @@ func TestPasswordSelectors(t *testing.T) {
 	for line, want := range map[string]string{
 		"root-password hunter2":                   "want password:SECRET, file:FILE",
 		"root-password password:":                 "let everybody in",
-		"root-password file:":                     "no file follows",
+		"root-password file:":                     "no file follows the colon",
 		"root-password file:/nonexistent":         "no such file",
 		"root-password hash:hunter2":              "no hash of crypt(3)",
 		"root-password hash:$2b$10$short":         "has 60 characters",
@@ -155,6 +156,7 @@ func TestPasswordOfOddFiles(t *testing.T) {
 // On OpenBSD programs read the databases alone: they hold every account, and
 // the new password.
 func TestPasswordOnOpenBSD(t *testing.T) {
+	testtool.Sequential(t)
 	e := editor(t, openbsd)
 	require.NoError(t, apply(t, e, "root-password password:hunter2"))
 	hash := fieldOf(t, e, "/etc/master.passwd", "root")
@@ -197,6 +199,7 @@ func TestPasswordOnOpenBSD(t *testing.T) {
 }
 
 func TestPasswordOnFreeBSD(t *testing.T) {
+	testtool.Sequential(t)
 	e := editor(t, freebsd)
 	require.NoError(t, apply(t, e, "root-password password:hunter2"))
 	hasPassword(t, fieldOf(t, e, "/etc/master.passwd", "root"), "hunter2")

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/resflash/resflash/image/export"
+	"github.com/resflash/resflash/image/passwd"
 	"github.com/resflash/resflash/image/vfs"
 )
 
@@ -118,12 +119,8 @@ func (e *Editor) id(ctx context.Context, what, file, name string) (uint32, error
 	if err != nil && !missing(err) {
 		return 0, err
 	}
-	for line := range strings.Lines(string(text)) {
-		f := strings.Split(strings.TrimRight(line, "\n"), ":")
-		if len(f) < 3 || f[0] != name {
-			continue
-		}
-		if n, err := strconv.ParseUint(f[2], 10, 32); err == nil {
+	if f, ok := passwd.Parse(text).Find(name); ok && len(f) > passwd.UID {
+		if n, err := strconv.ParseUint(f[passwd.UID], 10, 32); err == nil {
 			return uint32(n), nil
 		}
 	}

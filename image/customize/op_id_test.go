@@ -53,6 +53,7 @@ func TestSetDUID(t *testing.T) {
 
 // A dry run says what would be another, and leaves the image alone.
 func TestSetDUIDIsRecorded(t *testing.T) {
+	testtool.Sequential(t)
 	ctx := context.Background()
 	name := resflash(t, nil)
 	before, err := os.ReadFile(name)
@@ -121,6 +122,7 @@ func judged(t *testing.T, name, efi, root string) {
 }
 
 func TestSetUUIDOfLinux(t *testing.T) {
+	testtool.Sequential(t)
 	name := linuxImage(t)
 	const root = "0f1e2d3c-4b5a-4978-8695-a4b3c2d1e0ff"
 	e := editImage(t, name, "", "hostname fw1", "set-uuid root:"+root, "set-uuid efi:cafe-0001", "append-line /etc/motd:hello")
@@ -179,6 +181,7 @@ func TestReplaceWord(t *testing.T) {
 }
 
 func TestSetPartUUIDAndDiskID(t *testing.T) {
+	testtool.Sequential(t)
 	testtool.Need(t, "sgdisk", "sfdisk")
 	name := linuxImage(t)
 	id := func(e *Editor, volume string) string {

@@ -57,7 +57,7 @@ func parseSelector(arg string) (selector, error) {
 	case kind == "password" && value == "":
 		return s, errors.New("an empty password would let everybody in")
 	case kind == "file" && value == "":
-		return s, errors.New("no file follows file:")
+		return s, errors.New("no file follows the colon of file:FILE")
 	case kind == "password", kind == "file":
 	case kind == "hash":
 		return s, crypt.Check(value)

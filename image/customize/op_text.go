@@ -1,7 +1,6 @@
 package customize
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -42,10 +41,7 @@ func (o appendLine) Apply(ctx context.Context, e *Editor) error {
 	if err != nil && !missing(err) {
 		return err
 	}
-	if len(text) > 0 && !bytes.HasSuffix(text, []byte("\n")) {
-		text = append(text, '\n')
-	}
-	return e.WriteFile(ctx, o.path, append(text, o.line+"\n"...), newText)
+	return e.WriteFile(ctx, o.path, addLine(text, o.line), newText)
 }
 
 func (o appendLine) String() string {

@@ -72,6 +72,7 @@ func absent(t *testing.T, e *Editor, paths ...string) {
 // has saved there goes before that of the slot, so that it has to be changed in
 // both.
 func TestPasswordInTheOverlayOfResflash(t *testing.T) {
+	testtool.Sequential(t)
 	saved := "root:$2b$10$" + strings.Repeat("s", 53) + ":0:0:daemon:0:0:Charlie &:/root:/bin/ksh\nadmin:*:1000:1000::0:0:Added later:/home/admin:/bin/ksh\nlater:*:1001:1001::0:0:Added later:/:/bin/ksh\n"
 	name := resflash(t, func(volume string, tree testimage.Tree) {
 		if volume == "f" {
@@ -109,6 +110,7 @@ func TestPasswordInTheOverlayOfResflash(t *testing.T) {
 }
 
 func TestPasswordWithoutTheOverlayOfResflash(t *testing.T) {
+	testtool.Sequential(t)
 	name := resflash(t, nil)
 	e := editImage(t, name, "e", "root-password password:hunter2", "hostname fw1", "enable sshd")
 	absent(t, e, "cfg:/etc/master.passwd", "cfg:/etc/spwd.db", "cfg:/etc/pwd.db", "cfg:/etc/passwd")

@@ -44,6 +44,7 @@ func uuidTree(t *testing.T) string {
 // nothing to say, of the copies of the superblock neither, and the kernel's
 // tools know the file system by its new name. It can be written to on the way.
 func TestSetUUID(t *testing.T) {
+	testtool.Sequential(t)
 	testtool.Need(t, "blkid", "dumpe2fs", "e2fsck")
 	tree := uuidTree(t)
 	for _, f := range append([]form{
@@ -92,6 +93,7 @@ func TestSetUUID(t *testing.T) {
 
 // tune2fs does the same: the checksums are those that it makes.
 func TestSetUUIDAgainstTune2fs(t *testing.T) {
+	testtool.Sequential(t)
 	testtool.Need(t, "tune2fs", "e2fsck")
 	name := mkfs(t, 24<<20, uuidTree(t), "-t", "ext4", "-b", "1024", "-O", "^has_journal")
 	theirs := copyFile(t, name)

@@ -24,14 +24,10 @@ const (
 	Gecos
 	Home
 	Shell
-	passwdFields
 )
 
-// The fields of shadow(5) beside Name and Password.
-const (
-	Changed      = 2 // days since 1970
-	shadowFields = 9
-)
+// Changed is a field of shadow(5) beside Name and Password: days since 1970.
+const Changed = 2
 
 // The fields of master.passwd(5) beside Name to GID.
 const (

@@ -70,6 +70,7 @@ func all(t *testing.T, file []byte) (list []Record) {
 // The library goes through what we write, finds every key by its hash, and its
 // own program to dump a file agrees.
 func TestLibraryReadsWhatIsWritten(t *testing.T) {
+	testtool.Sequential(t)
 	for _, n := range []int{0, 7, 400} {
 		list := sample(0, n)
 		name := filepath.Join(t.TempDir(), "spwd.db")
@@ -99,6 +100,7 @@ func TestLibraryReadsWhatIsWritten(t *testing.T) {
 // The system goes on with the file: its library splits buckets and makes
 // overflow pages where we have said that there is room.
 func TestLibraryChangesWhatIsWritten(t *testing.T) {
+	testtool.Sequential(t)
 	name := filepath.Join(t.TempDir(), "spwd.db")
 	file, err := Encode(sample(0, 25), binary.LittleEndian)
 	require.NoError(t, err)
@@ -117,6 +119,7 @@ func TestLibraryChangesWhatIsWritten(t *testing.T) {
 
 // What the library has made, with overflow pages, is read.
 func TestOpenReadsWhatTheLibraryMade(t *testing.T) {
+	testtool.Sequential(t)
 	for _, n := range []int{60, 900} {
 		name := filepath.Join(t.TempDir(), "pwd.db")
 		list := sample(0, n)

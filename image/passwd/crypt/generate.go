@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/openwall/yescrypt-go"
-	"golang.org/x/crypto/blowfish"
+	"golang.org/x/crypto/blowfish" //lint:ignore SA1019 bcrypt is made of it
 )
 
 // A Method is a way to hash a password.

@@ -25,6 +25,7 @@ func libcrypt(t *testing.T, password, hash string) string {
 
 // libxcrypt is the judge of what is made, and of what is verified.
 func TestGenerateAgainstLibxcrypt(t *testing.T) {
+	testtool.Sequential(t)
 	for _, m := range []Method{Bcrypt, SHA512, Yescrypt} {
 		for _, password := range []string{"", "pässwörd mit Lücken", strings.Repeat("long", 18)} {
 			hash, err := Generate(m, password, rand.Reader)
@@ -41,6 +42,7 @@ func TestGenerateAgainstLibxcrypt(t *testing.T) {
 }
 
 func TestGenerateFollowsFromTheSalt(t *testing.T) {
+	testtool.Sequential(t)
 	salt := []byte("0123456789abcdef")
 	for _, m := range []Method{Bcrypt, SHA512, Yescrypt} {
 		a, err := Generate(m, "hunter2", bytes.NewReader(salt))
