@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/resflash/resflash/image/vfs"
 	"github.com/resflash/resflash/integration/testimage"
 	"github.com/resflash/resflash/integration/testtool"
 )
@@ -29,6 +30,14 @@ var _ = addSamples(OpenBSD,
 		rules: "obsd-changelist", at: "/etc/ipsec.conf",
 		bad:  files{"/etc/changelist": text("/etc/fstab\n+/etc/ipsec.conf\n+/etc/iked.*\n"), "/etc/ipsec.conf": text("ike psk HUNTER2\n"), "/etc/fstab": text("")},
 		good: files{"/etc/changelist": text("/etc/fstab\n+/etc/ipsec.conf\n"), "/etc/ipsec.conf": private("ike\n"), "/etc/fstab": text("")},
+	},
+)
+
+var _ = addSamples(Linux,
+	sample{
+		rules: "swap-content", at: "/swap.img",
+		bad:  files{"/etc/fstab": text("/swap.img none swap sw 0 0\n"), "/swap.img": private(strings.Repeat("\x00", 70<<10) + "HUNTER2")},
+		good: files{"/etc/fstab": text("/swap.img none swap sw 0 0\n/dev/sda2 none swap sw 0 0\n"), "/swap.img": thing{mode: vfs.Regular | 0o600, text: "SWAPSPACE2", size: 1 << 20}},
 	},
 )
 

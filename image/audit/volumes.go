@@ -1,8 +1,11 @@
 package audit
 
 import (
+	"errors"
 	"io"
+	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/resflash/resflash/image"
 	"github.com/resflash/resflash/image/vfs"
@@ -14,6 +17,7 @@ var volumesFamily = family{
 		{rules: []*Rule{fsDirty, fsMountTrace}, scope: volumes, look: lookVolumeState},
 		{rules: []*Rule{fstabDangling}, scope: systems, look: lookFstab},
 		{rules: []*Rule{luksVolumeKey, swapContent, abLayout}, scope: disk, look: lookDisk},
+		{rules: []*Rule{swapContent}, scope: systems, look: lookSwapFiles},
 	},
 }
 
@@ -51,7 +55,7 @@ var (
 		ID: "swap-content", Title: "swap space holds pages of memory",
 		Systems: Any, Severity: Error, Slow: true,
 		Reason:   "What was swapped out may be anything that was in memory while the image was built: keys, passwords.",
-		Evidence: "bytes of swap partitions behind the header that are not zero, signatures of hibernation",
+		Evidence: "bytes of swap partitions, and of swap files that fstab names, behind the header that are not zero; signatures of hibernation",
 		Fix:      safe(Zero, "overwrite it with zeros and keep header, UUID and label"), Reference: "mkswap(8)",
 	}
 	abLayout = &Rule{
@@ -177,6 +181,54 @@ func (s *scan) swap(v *Volume) {
 	}
 	if pages > 0 {
 		s.of(swapContent, v, "pages that are not zero", shown("%d pages of 4 KiB", pages), offset(first))
+	}
+}
+
+// lookSwapFiles looks for pages behind the headers of swap files.
+func lookSwapFiles(s *scan) {
+	for _, l := range s.fstab() {
+		if l.vfstype != "swap" || !strings.HasPrefix(l.spec, "/") || strings.HasPrefix(l.spec, "/dev/") {
+			continue
+		}
+		if f := s.stat(l.spec); f.filled() {
+			s.swapFile(f)
+		}
+	}
+}
+
+func (s *scan) swapFile(f *file) {
+	fsys := f.vol.Tree.FS()
+	holes, _ := fsys.(vfs.HoleSeeker)
+	buf := make([]byte, 1<<20)
+	const header = 64 << 10 // as in swap
+	pages := int64(0)
+	for off := int64(header); off < f.attr.Size && s.ctx.Err() == nil; {
+		if holes != nil {
+			next, err := holes.SeekData(s.ctx, f.attr.Ino, off)
+			if errors.Is(err, syscall.ENXIO) {
+				break
+			}
+			if err == nil {
+				off = max(off, next)
+			}
+		}
+		n, err := fsys.ReadAt(s.ctx, f.attr.Ino, buf, off)
+		if err != nil && err != io.EOF {
+			s.unread(f.path, &fault{f.vol, f.at, err})
+			return
+		}
+		if n == 0 {
+			break
+		}
+		for page := range slices.Chunk(buf[:n], 4096) {
+			if !constantZero(page) {
+				pages++
+			}
+		}
+		off += int64(n)
+	}
+	if pages > 0 {
+		s.found(swapContent, f, "pages that are not zero", shown("%d pages of 4 KiB", pages))
 	}
 }
 

@@ -17,6 +17,10 @@ const swapHeader = 64 << 10
 
 // zeroSwap overwrites what was swapped out. Header, UUID and label stay.
 func zeroSwap(p *planner, f *audit.Finding, why string) {
+	if f.Path != "" {
+		p.not(f, Remains, "not supported: overwriting a swap file; remove it and let each machine make its own, or make it anew (mkswap)")
+		return
+	}
 	var part *image.Partition
 	for _, v := range p.target.Volumes {
 		if v.ID == f.Volume {
