@@ -287,3 +287,25 @@ func TestParseKeyAgainstOpenSSH(t *testing.T) {
 		}
 	}
 }
+
+// What the system would not look at, although it is there, is said.
+func TestNotes(t *testing.T) {
+	key := keyOf(t, "-t", "ed25519")
+	for _, c := range []struct {
+		more files
+		want []string
+	}{
+		{nil, nil},
+		{files{"/etc/selinux/config": "# x\nSELINUX=permissive\n", "/etc/ssh/sshd_config": "AuthorizedKeysFile .ssh/authorized_keys\n"}, nil},
+		{files{"/etc/selinux/config": "SELINUX=enforcing\n", "/.autorelabel": ""}, nil},
+		{files{"/etc/selinux/config": "SELINUX=enforcing\n"}, []string{"the system has SELinux, and new files have no label: touch /.autorelabel has them labelled at the first boot"}},
+		{files{"/etc/ssh/sshd_config": "# AuthorizedKeysFile x\nauthorizedkeysfile /etc/keys/%u %h/.ssh/other\nAuthorizedKeysFile .ssh/authorized_keys\n"},
+			[]string{"/etc/ssh/sshd_config looks for keys in /etc/keys/%u %h/.ssh/other, not in .ssh/authorized_keys"}},
+	} {
+		e := editor(t, debian.with(c.more))
+		var notes []string
+		e.opt.Note = func(text string) { notes = append(notes, text) }
+		require.NoError(t, apply(t, e, "ssh-inject me:"+key))
+		assert.Equal(t, c.want, notes)
+	}
+}

@@ -44,7 +44,7 @@ var kinds = []Kind{
 
 	// Identity.
 	{"set-duid", "DUID", "Set the identifier in OpenBSD's disklabel (16 digits, or random), and in what names it in all volumes.", parseSetDUID},
-	{"set-uuid", "VOLUME:UUID", "Set the identifier of an ext4 or FAT file system (or random), and in what names it in all volumes.", parseSetUUID},
+	{"set-uuid", "VOLUME:UUID", "Set the identifier of an ext4 or FAT file system or of Linux swap space (or random), and in what names it in all volumes.", parseSetUUID},
 	{"set-partuuid", "VOLUME:GUID", "Set the identifier of a partition in a GPT (or random), and in what names it.", parseSetPartUUID},
 	{"set-disk-id", "ID", "Set the identifier of the disk, a GUID in a GPT, 0x1234abcd in an MBR (or random), and in what names it or its partitions.", parseSetDiskID},
 }

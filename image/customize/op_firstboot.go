@@ -176,6 +176,7 @@ func (e *Editor) firstbootUnit(ctx context.Context) error {
 	if err := e.saveFile(ctx, unit, []byte(unitFile), newText); err != nil {
 		return err
 	}
+	e.noteLabels(ctx)
 	return e.enableUnit(ctx, firstbootUnit)
 }
 

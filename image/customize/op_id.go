@@ -99,6 +99,9 @@ func (o setUUID) Apply(ctx context.Context, e *Editor) error {
 		if err != nil {
 			return err
 		}
+		if p.Content.Kind == image.KindSwap {
+			return o.applySwap(ctx, e, p)
+		}
 		if v, err = e.volume(ctx, p); err != nil {
 			return err
 		}
@@ -130,6 +133,34 @@ func (o setUUID) String() string {
 		return "set-uuid " + o.volume + ":random"
 	}
 	return "set-uuid " + o.volume + ":" + o.id
+}
+
+// swapUUIDOff is where the header of Linux's swap space has its UUID, in bytes.
+const swapUUIDOff = 1036
+
+// applySwap does it to swap space.
+func (o setUUID) applySwap(ctx context.Context, e *Editor, p *image.Partition) error {
+	if p.Content.Type != "swap" || p.Content.UUID == "" {
+		return fmt.Errorf("volume %s: %w", p.ID, &vfs.NotSupportedError{What: "an identifier for swap space that has none, or holds a hibernated system", Off: -1})
+	}
+	id := strings.ToLower(o.id)
+	if id == "" {
+		var err error
+		if id, err = e.newUUID(p.Content.UUID); err != nil {
+			return err
+		}
+	}
+	raw, err := hex.DecodeString(strings.ReplaceAll(id, "-", ""))
+	if err != nil || len(raw) != 16 {
+		return fmt.Errorf("volume %s: %q is no UUID: want 8-4-4-4-12 hexadecimal digits", p.ID, id)
+	}
+	if _, err := p.Transaction().WriteAt(raw, swapUUIDOff); err != nil {
+		return fmt.Errorf("volume %s: %w", p.ID, err)
+	}
+	old := p.Content.UUID
+	p.Content.UUID = id
+	e.Set(p.ID, "uuid", old, id)
+	return e.replaceID(ctx, old, id)
 }
 
 // newUUID makes an identifier of the same form up.

@@ -82,14 +82,15 @@ func TestSetDUIDIsRecorded(t *testing.T) {
 // other, with the tools of Linux.
 func linuxImage(t *testing.T) string {
 	t.Helper()
-	testtool.Need(t, "sfdisk", "mke2fs", "mkfs.fat", "mcopy", "mmd", "e2fsck", "fsck.fat", "blkid")
+	testtool.Need(t, "sfdisk", "mke2fs", "mkfs.fat", "mcopy", "mmd", "e2fsck", "fsck.fat", "blkid", "mkswap", "swaplabel")
 	dir := t.TempDir()
 	root := onHost(t, debian.with(files{
-		"/etc/fstab":            "UUID=11111111-2222-4333-8444-555555555555 / ext4 defaults 0 1\nUUID=1234-ABCD /boot/efi vfat umask=0077 0 1\n",
-		"/boot/efi":             "/",
-		"/boot/grub/grub.cfg":   "search --no-floppy --fs-uuid --set=root 11111111-2222-4333-8444-555555555555\nlinux /vmlinuz root=UUID=11111111-2222-4333-8444-555555555555 ro\n",
-		"/etc/elsewhere":        "11111111-2222-4333-8444-555555555555\n",
-		"/boot/grub/linked.cfg": "->grub.cfg",
+		"/etc/fstab":                         "UUID=11111111-2222-4333-8444-555555555555 / ext4 defaults 0 1\nUUID=1234-ABCD /boot/efi vfat umask=0077 0 1\n",
+		"/boot/efi":                          "/",
+		"/boot/grub/grub.cfg":                "search --no-floppy --fs-uuid --set=root 11111111-2222-4333-8444-555555555555\nlinux /vmlinuz root=UUID=11111111-2222-4333-8444-555555555555 ro\n",
+		"/etc/initramfs-tools/conf.d/resume": "RESUME=UUID=66666666-2222-4333-8444-555555555555\n",
+		"/etc/elsewhere":                     "11111111-2222-4333-8444-555555555555\n",
+		"/boot/grub/linked.cfg":              "->grub.cfg",
 	}))
 	ext := filepath.Join(dir, "root")
 	testtool.Run(t, "mke2fs", "-q", "-t", "ext4", "-O", "metadata_csum,^metadata_csum_seed", "-U", "11111111-2222-4333-8444-555555555555", "-d", root, ext, "24M")
@@ -102,9 +103,12 @@ func linuxImage(t *testing.T) string {
 	require.NoError(t, os.WriteFile(name, nil, 0o644))
 	require.NoError(t, os.Truncate(name, 36<<20))
 	script := filepath.Join(dir, "layout")
-	require.NoError(t, os.WriteFile(script, []byte("label: gpt\nstart=2048, size=16384, type=uefi\nstart=18432, size=49152, type=linux-root-x86-64\n"), 0o644))
+	require.NoError(t, os.WriteFile(script, []byte("label: gpt\nstart=2048, size=16384, type=uefi\nstart=18432, size=49152, type=linux-root-x86-64\nstart=67584, size=2048, type=swap\n"), 0o644))
 	testtool.Run(t, "sh", "-c", "sfdisk -q "+name+" <"+script)
-	for part, at := range map[string]string{esp: "1", ext: "9"} {
+	swap := filepath.Join(dir, "swap")
+	require.NoError(t, os.WriteFile(swap, make([]byte, 1<<20), 0o600))
+	testtool.Run(t, "mkswap", "-U", "66666666-2222-4333-8444-555555555555", swap)
+	for part, at := range map[string]string{esp: "1", ext: "9", swap: "33"} {
 		testtool.Run(t, "dd", "status=none", "conv=notrunc", "bs=1M", "if="+part, "of="+name, "seek="+at)
 	}
 	return name
@@ -134,7 +138,13 @@ func TestSetUUIDOfLinux(t *testing.T) {
 	assert.Equal(t, "fw1\n", read(t, e, "/etc/hostname"))
 	assert.Equal(t, "hello\n", read(t, e, "/etc/motd"))
 
-	e = editImage(t, name, "", "set-uuid root:random", "set-uuid efi:random")
+	e = editImage(t, name, "", "set-uuid p3:"+strings.ToUpper(root))
+	swap := filepath.Join(t.TempDir(), "swap")
+	testtool.Run(t, "dd", "status=none", "bs=1M", "if="+name, "of="+swap, "skip=33", "count=1")
+	assert.Contains(t, testtool.Run(t, "swaplabel", swap), "UUID:  "+root+"\n")
+	assert.Equal(t, "RESUME=UUID="+root+"\n", read(t, e, "/etc/initramfs-tools/conf.d/resume"))
+
+	e = editImage(t, name, "", "set-uuid root:random", "set-uuid efi:random", "set-uuid p3:random")
 	made := regexp.MustCompile(`(?m)^UUID=([0-9a-f-]{36}) / [^\n]*\nUUID=([0-9A-F]{4}-[0-9A-F]{4}) /boot/efi`).FindStringSubmatch(read(t, e, "/etc/fstab"))
 	require.Len(t, made, 3, read(t, e, "/etc/fstab"))
 	assert.NotEqual(t, root, made[1])

@@ -73,6 +73,7 @@ func (o sshInject) Apply(ctx context.Context, e *Editor) error {
 		}
 	}
 	e.noteAuthorizedKeysFile(ctx)
+	e.noteLabels(ctx)
 	return e.private(ctx, file, who)
 }
 

@@ -149,3 +149,18 @@ func hasLine(text []byte, fn func(line string) bool) bool {
 	}
 	return false
 }
+
+// noteLabels says that files which are made need a label, where SELinux keeps
+// others from what has none.
+func (e *Editor) noteLabels(ctx context.Context) {
+	text, err := e.ReadFile(ctx, "/etc/selinux/config", MaxText)
+	if err != nil {
+		return // there is no SELinux
+	}
+	if mode, _ := parseShellConf(text).get("SELINUX"); mode != "enforcing" {
+		return
+	}
+	if there, err := e.Exists(ctx, "/.autorelabel"); err == nil && !there {
+		e.note("the system has SELinux, and new files have no label: touch /.autorelabel has them labelled at the first boot")
+	}
+}
