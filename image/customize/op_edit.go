@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -61,7 +62,7 @@ func parseEditRule(s string) (rule editRule, rest string, err error) {
 		s = s[1:]
 	}
 	delim, n := utf8.DecodeRuneInString(s)
-	if delim == ' ' || delim == '\\' || delim == '\n' || delim >= 'a' && delim <= 'z' || delim >= '0' && delim <= '9' || delim >= 'A' && delim <= 'Z' {
+	if unicode.IsLetter(delim) || unicode.IsDigit(delim) || unicode.IsSpace(delim) || delim == '\\' {
 		return rule, "", fmt.Errorf("%q cannot be the delimiter: s/OLD/NEW/", delim)
 	}
 	old, s, ok := cutDelimited(s[n:], delim)
@@ -80,24 +81,14 @@ func parseEditRule(s string) (rule editRule, rest string, err error) {
 		}
 		rule.new = template(text)
 	}
-	fold := false
-	for len(s) > 0 {
-		switch s[0] {
-		case 'g':
-			rule.all = true
-		case 'i', 'I':
-			fold = true
-		default:
-			goto done
-		}
-		s = s[1:]
-	}
-done:
-	if fold {
+	rest = strings.TrimLeft(s, "giI")
+	flags := s[:len(s)-len(rest)]
+	rule.all = strings.Contains(flags, "g")
+	if strings.ContainsAny(flags, "iI") {
 		old = "(?i:" + old + ")"
 	}
 	rule.re, err = regexp.Compile(old)
-	return rule, s, err
+	return rule, rest, err
 }
 
 // cutDelimited splits s at the first delimiter that no backslash is in front
