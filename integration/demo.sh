@@ -50,6 +50,9 @@ try resflash cp -a demo.img:root:/. demo.img:inactive:/
 try resflash check demo.img:inactive
 try "resflash export demo.img:root --format mtree >root.mtree; resflash export demo.img:inactive --format mtree | cmp - root.mtree && echo the same"
 
+say "resflash edit demo.img:inactive --edit '/etc/fstab:s|\\.d / |.e / |' -v"
+resflash edit demo.img:inactive --edit '/etc/fstab:s|\.d / |.e / |' -v
+
 title "Damage, and repair."
 try resflash mkfs --type ffs2 --size 64M own.fs
 try resflash cp -r etc own.fs:/
@@ -67,8 +70,27 @@ try resflash cp -r site/htdocs boot.img:/
 try resflash check config.img boot.img
 try resflash inspect config.img
 
-title "What must not be shipped in it?"
-fails resflash audit demo.img
+title "Change a system by a script: passwords, keys, services, files."
+cat >site.script <<'END'
+# the firewalls of ${SITE}
+hostname fw7.${SITE}.example.net
+write "/etc/motd:Welcome to ${SITE}.\n"
+append-line /etc/sysctl.conf:net.inet.ip.forwarding=1
+root-password file:root.pw
+END
+echo 'correct horse battery staple' >root.pw
+try cat site.script
+try resflash edit -f site.script --set SITE=vienna --manifest changes.json -v demo.img
+try resflash check demo.img:root demo.img:cfg
+
+title "What must not be shipped in it? Take it out, and look again."
+fails "resflash audit demo.img >audit.txt"
+try tail -n 1 audit.txt
+fails resflash seal --dry-run demo.img
+try resflash seal --quiet --opt-in obsd-random-seed,password-set -o golden.img demo.img
+try "resflash audit golden.img >audit.txt"
+try tail -n 1 audit.txt
+fails resflash diff demo.img:root golden.img:root
 
 title "Mount it for writing."
 mkdir mnt
