@@ -208,6 +208,9 @@ func (a *auditor) add(s *scan, r *Rule, f *Finding, details []detail) {
 	if old := a.findings[key]; old != nil {
 		old.Severity = max(old.Severity, f.Severity)
 		old.hear(f, s.final)
+		if f.Link == "" {
+			old.Link = ""
+		}
 		if !slices.Contains(old.Views, s.name) {
 			old.Views = append(old.Views, s.name)
 		}

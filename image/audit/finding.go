@@ -19,6 +19,7 @@ type Finding struct {
 	Role        string   `json:"role,omitempty"`
 	Path        string   `json:"path,omitempty"`      // in the volume
 	PathBytes   []byte   `json:"pathBytes,omitempty"` // of a path that is not UTF-8
+	Link        string   `json:"link,omitempty"`      // the symbolic link that the file was found by, in the view
 	Views       []string `json:"views"`               // where it is seen: "d", "d+f"
 	Inode       uint64   `json:"inode,omitempty"`
 	Offset      *int64   `json:"offset,omitempty"` // bytes into the volume, of what has no path

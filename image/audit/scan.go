@@ -27,6 +27,7 @@ type file struct {
 	vol  *Volume
 	at   string // path in the volume
 	attr vfs.Attr
+	via  string // path in the view of the symbolic link that led here, if one did
 }
 
 // file makes a file of a node; nil for the ways to mounts.
@@ -35,7 +36,7 @@ func (n *node) file() *file {
 		return nil
 	}
 	p := n.parts[0]
-	return &file{n.path, p.vol, p.path, p.attr}
+	return &file{path: n.path, vol: p.vol, at: p.path, attr: p.attr}
 }
 
 func (f *file) name() string    { return path.Base(f.path) }
@@ -88,7 +89,14 @@ func (s *scan) find(name string, follow bool) *file {
 		s.unread(name, err)
 		return nil
 	}
-	return n.file()
+	f := n.file()
+	if follow && f != nil && f.path != name {
+		// A link on the way, such as /var/run, is another matter.
+		if l := s.link(name); l != nil && l.attr.Mode.IsSymlink() {
+			f.via = l.path
+		}
+	}
+	return f
 }
 
 // exists reports whether a path leads to something.
@@ -120,8 +128,15 @@ func (s *scan) files(patterns ...string) []*file {
 				continue
 			}
 		}
-		if f.isRegular() && !slices.ContainsFunc(all, func(g *file) bool { return g.vol == f.vol && g.attr.Ino == f.attr.Ino }) {
+		if !f.isRegular() {
+			continue
+		}
+		i := slices.IndexFunc(all, func(g *file) bool { return g.vol == f.vol && g.attr.Ino == f.attr.Ino })
+		switch {
+		case i < 0:
 			all = append(all, f)
+		case f.via == "":
+			all[i].via = "" // it is what is looked for, links or no links
 		}
 	}
 	return all
@@ -257,7 +272,7 @@ func bytesOf(n int64) string {
 
 // found reports that a rule is broken by a file.
 func (s *scan) found(r *Rule, f *file, message string, details ...detail) {
-	x := &Finding{Message: message, Volume: f.vol.ID, Role: f.vol.Role, Path: f.at, Inode: uint64(f.attr.Ino), volume: f.vol.number}
+	x := &Finding{Message: message, Volume: f.vol.ID, Role: f.vol.Role, Path: f.at, Link: f.via, Inode: uint64(f.attr.Ino), volume: f.vol.number}
 	s.audit.add(s, r, x, details)
 }
 

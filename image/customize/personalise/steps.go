@@ -172,8 +172,12 @@ func (o text) Apply(ctx context.Context, e *customize.Editor) error {
 func (o text) String() string { return fmt.Sprintf("write %s:(%d bytes)", o.path, len(o.content)) }
 
 // write makes a file, with the directories above it, and sets its mode, which
-// may have been another: the sticky bit of a used seed goes.
+// may have been another: the sticky bit of a used seed goes. A link that is
+// there is not followed: it may lead anywhere in the image.
 func write(ctx context.Context, e *customize.Editor, path string, data []byte, perm vfs.Mode) error {
+	if attr, err := e.Lstat(ctx, path); err == nil && !attr.Mode.IsRegular() {
+		return fmt.Errorf("%s is there, and is no regular file", path)
+	}
 	if err := e.MkdirAll(ctx, dir(path), vfs.NewNode{Mode: vfs.Dir | 0o755}); err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package seal
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -139,6 +138,8 @@ func (p *planner) installUnit(f *audit.Finding) (no string) {
 		return "there is no ssh-keygen in volume " + root.Volume
 	case !p.isDir(&root, unitDir):
 		return unitDir + " is no directory of volume " + root.Volume + ": systemd does not run there"
+	case p.lstat(&root, unitDir+"/"+unitName) != nil, p.lstat(&root, wantsDir+"/"+unitName) != nil:
+		return unitName + " is there already, and does not make it"
 	case strings.HasPrefix(path.Base(f.Path), "dropbear"):
 		return "the key is one of dropbear, which ssh-keygen does not make"
 	}
@@ -147,9 +148,6 @@ func (p *planner) installUnit(f *audit.Finding) (no string) {
 	p.step(&root, audit.Write, wantsDir+"/"+unitName, "link to ../"+unitName, why, func(ctx context.Context, e *customize.Editor, file string) error {
 		if err := e.MkdirAll(ctx, p.file(&root, wantsDir), vfs.NewNode{Mode: vfs.Dir | 0o755}); err != nil {
 			return err
-		}
-		if _, err := e.Lstat(ctx, file); err == nil {
-			return errors.New(file + " is there already, and makes no keys")
 		}
 		return e.Symlink(ctx, "../"+unitName, file)
 	})

@@ -79,6 +79,10 @@ func (p *planner) consider(f *audit.Finding, x fix) {
 	case x.missing != "":
 		p.not(f, Remains, "not supported: "+x.missing)
 		return
+	case f.Link != "" && !asked && f.Fix.Safety != audit.Never:
+		// Nobody knows what else that file is.
+		p.not(f, Asks, "it was found by the symbolic link "+f.Link+"; if it is nothing else: --opt-in "+f.Rule)
+		return
 	case x.own: // decides itself
 	case f.Fix.Safety == audit.Never:
 		p.not(f, Remains, f.Fix.Detail)
