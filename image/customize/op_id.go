@@ -1,6 +1,7 @@
 package customize
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -210,6 +211,18 @@ func (e *Editor) replaceID(ctx context.Context, old, id string) error {
 	// A word of its own: not a part of a longer number.
 	re := regexp.MustCompile(`(?i)(^|[^0-9a-z-])` + regexp.QuoteMeta(old) + `($|[^0-9a-z-])`)
 	for _, prefix := range prefixes {
+		kernels, err := e.Glob(ctx, prefix+"/EFI/Linux/*.efi")
+		if err != nil {
+			return err
+		}
+		for _, path := range kernels {
+			if named, err := e.contains(ctx, path, old); err != nil || named {
+				if err == nil {
+					err = fmt.Errorf("not supported: %s, a kernel with its command line inside, names %s, and may be signed", path, old)
+				}
+				return err
+			}
+		}
 		for _, pattern := range namesIDs {
 			found, err := e.Glob(ctx, prefix+pattern)
 			if err != nil {
@@ -223,6 +236,29 @@ func (e *Editor) replaceID(ctx context.Context, old, id string) error {
 		}
 	}
 	return nil
+}
+
+// contains reports whether a file has a text in it, in lower or upper case.
+func (e *Editor) contains(ctx context.Context, path, text string) (bool, error) {
+	r, _, err := e.Open(ctx, path)
+	if err != nil {
+		return false, err
+	}
+	lower, upper := []byte(strings.ToLower(text)), []byte(strings.ToUpper(text))
+	buf := make([]byte, 1<<20+len(text))
+	for off := int64(0); ctx.Err() == nil; off += 1 << 20 {
+		n, err := r.ReadAt(buf, off) // pieces overlap by the length of the text
+		if bytes.Contains(buf[:n], lower) || bytes.Contains(buf[:n], upper) {
+			return true, nil
+		}
+		if err == io.EOF {
+			return false, nil
+		}
+		if err != nil {
+			return false, pathError("read", path, err)
+		}
+	}
+	return false, ctx.Err()
 }
 
 // replaceIn replaces an identifier in a file, in the case that it has there.

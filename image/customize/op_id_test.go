@@ -169,6 +169,9 @@ func TestSetUUIDRefuses(t *testing.T) {
 	} {
 		assert.ErrorContains(t, apply(t, e, line), want, line)
 	}
+	kernel := hostScript(t, "x.efi", strings.Repeat("\x00", 1<<20-10)+"root=UUID=11111111-2222-4333-8444-555555555555 ro\x00")
+	require.NoError(t, apply(t, e, "mkdir /boot/efi/EFI/Linux", "upload "+kernel+":/boot/efi/EFI/Linux/x.efi"))
+	assert.ErrorContains(t, apply(t, e, "set-uuid root:random"), "p1:/EFI/Linux/x.efi, a kernel with its command line inside, names 11111111-2222-4333-8444-555555555555")
 	e = editor(t, debian)
 	assert.ErrorContains(t, apply(t, e, "set-uuid root:random"), "not supported: another identifier for")
 	assert.ErrorContains(t, apply(t, e, "set-duid random"), "bare file system")
