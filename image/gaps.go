@@ -1,6 +1,10 @@
 package image
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/resflash/resflash/image/part"
+)
 
 // A Gap is a part of the disk that no partition has.
 type Gap struct {
@@ -8,13 +12,28 @@ type Gap struct {
 	Len int64 // bytes
 	// Spare says that nothing is known to keep something there: it lies between
 	// partitions, or behind the last. In front of the first boot loaders lie,
-	// and inside of partitions that are divided further their tables do.
+	// and in partitions that are divided further their tables do.
 	Spare bool
 }
 
 // tableRoom is what is kept at the end of a disk for the other copy of a GPT:
 // its header and 128 entries, also with sectors of 4096 bytes.
 const tableRoom = 20 << 10
+
+// What is kept at both ends of a partition with a disklabel: boot blocks and the
+// label itself, and what FreeBSD's mirrors write to the last sector.
+const (
+	labelRoom = 8 << 10
+	labelTail = 4 << 10
+)
+
+// hasLabel reports whether there is a disklabel in the partition that begins at
+// a byte.
+func (d *Disk) hasLabel(start int64) bool {
+	return slices.ContainsFunc(d.tables, func(t *part.Table) bool {
+		return t.Scheme == schemeDisklabel && t.Parent != nil && t.Parent.Start == start
+	})
+}
 
 // Gaps returns what no partition has, in the order on the disk; nothing of an
 // image that is one file system.
@@ -41,9 +60,21 @@ func (d *Disk) Gaps() []Gap {
 			first, end = max(first, t.BoundStart), min(end, t.BoundEnd)
 		}
 		for _, e := range t.Entries {
-			if e.Container && t.Scheme != schemeDisklabel && t.Flavor != "protective" {
-				taken = append(taken, span{e.Start, e.End(), false})
+			if !e.Container || t.Scheme == schemeDisklabel || t.Flavor == "protective" {
+				continue
 			}
+			if !d.hasLabel(e.Start) {
+				// Tables of logical partitions lie in front of each.
+				taken = append(taken, span{e.Start, e.End(), false})
+				continue
+			}
+			head := e.End()
+			for _, p := range d.partitions {
+				if p.Start >= e.Start {
+					head = min(head, p.Start)
+				}
+			}
+			taken = append(taken, span{e.Start, max(head, e.Start+labelRoom), false}, span{e.End() - labelTail, e.End(), false})
 		}
 	}
 	// Every place where something begins or ends, and between two of them one
