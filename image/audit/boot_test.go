@@ -29,4 +29,6 @@ func TestBootReferences(t *testing.T) {
 	testtool.Run(t, "mke2fs", "-q", "-t", "ext4", "-U", uuid, "-d", dir, image, "8M")
 	r := auditDisk(t, image, Options{Only: []string{"bootloader-dangling"}})
 	assert.Equal(t, words("/boot/grub/grub.cfg /boot/loader/entries/b.conf /boot/loader/entries/b.conf"), found(r, "bootloader-dangling"))
+	had(t, "bootloader-dangling", positive)
+	had(t, "bootloader-dangling", negative) // a.conf, and the first search
 }

@@ -234,6 +234,8 @@ func TestAcross(t *testing.T) {
 			assert.Equal(t, "the same as b.img:/etc/machine-id (machine-id-set)", f.Message)
 		}
 	}
+	had(t, "shared-secret", positive)
+	had(t, "shared-secret", negative)
 	assert.Len(t, reports[0].Notes, 1)
 	assert.True(t, reports[0].Complete())
 

@@ -37,6 +37,7 @@ func TestDisk(t *testing.T) {
 	clean := auditDisk(t, name, Options{Only: words("swap-content luks-volume-key")})
 	assert.Empty(t, clean.Findings)
 	assert.Equal(t, Pass, status(clean, "swap-content"))
+	had(t, "swap-content luks-volume-key", negative)
 
 	d, err := image.Open(context.Background(), name)
 	require.NoError(t, err)
@@ -62,6 +63,7 @@ func TestDisk(t *testing.T) {
 	}
 	assert.ElementsMatch(t, []Severity{Error, Info}, severities)
 	assert.True(t, r.Complete())
+	had(t, "fs-dirty swap-content ab-layout fstab-dangling", positive)
 }
 
 // A volume that cannot be opened makes everything about it unknown.
@@ -72,6 +74,7 @@ func TestLockedVolume(t *testing.T) {
 	assert.Equal(t, []string{"whole at byte 0"}, found(r, "luks-volume-key"))
 	assert.Equal(t, []string{"whole"}, found(r, "audit-incomplete"))
 	assert.False(t, r.Complete())
+	had(t, "luks-volume-key audit-incomplete", positive)
 	for _, v := range r.Rules {
 		assert.NotEqual(t, Pass, v.Status, v.Rule)
 	}
@@ -129,6 +132,7 @@ func TestResflash(t *testing.T) {
 	assert.Equal(t, words("e e+f"), views("ssh-host-key", "e:/etc/ssh/ssh_host_rsa_key"))
 	assert.Equal(t, words("f d+f e+f"), views("ike-key", "f:/etc/iked/private/local.key"))
 	assert.ElementsMatch(t, words("f:/etc/iked/private/local.key f:/etc/master.passwd f:/etc/ssh/ssh_host_ed25519_key f:/var/db/host.random"), found(r, "resflash-cfg"))
+	had(t, "resflash-cfg", positive)
 	assert.Equal(t, words("e e+f"), views("obsd-soii-key", "e:/etc/soii.key"))
 	// What a walk has found is seen in the whole system, too.
 	assert.Equal(t, words("d d+f"), views("setuid-inventory", "d:/sbin/ping"))

@@ -123,6 +123,7 @@ func TestFree(t *testing.T) {
 			r := auditDisk(t, name, Options{})
 			assert.ElementsMatch(t, []string{"free space: private key", "free space: a copy of what is in /etc/krb5.keytab"}, messages(r, "free-space-secret"))
 			assert.NotEmpty(t, messages(r, "free-space-data"))
+			had(t, "free-space-secret free-space-data", positive)
 			assert.True(t, r.Complete())
 			for _, write := range Formats {
 				var b bytes.Buffer
@@ -140,6 +141,7 @@ func TestFree(t *testing.T) {
 			assert.Empty(t, clean.Findings)
 			for _, rule := range words("free-space-secret free-space-data slack-secret fs-journal-remnant") {
 				assert.Equal(t, Pass, status(clean, rule))
+				had(t, rule, negative)
 			}
 		})
 	}
@@ -163,6 +165,7 @@ func TestFreeSlack(t *testing.T) {
 			put(t, name, "the end of the file", 0, longKey)
 			r := auditDisk(t, name, Options{Only: []string{"free"}})
 			assert.Equal(t, []string{"file slack: private key"}, messages(r, "slack-secret"))
+			had(t, "slack-secret", positive)
 		})
 	}
 	t.Run("journal", func(t *testing.T) {
@@ -171,6 +174,7 @@ func TestFreeSlack(t *testing.T) {
 		put(t, name, "\xc0\x3b\x39\x98\x00\x00\x00\x04", 3*4096, "names")
 		r := auditDisk(t, name, Options{Only: []string{"free"}})
 		assert.Equal(t, []string{"blocks that are not zero"}, messages(r, "fs-journal-remnant"))
+		had(t, "fs-journal-remnant", positive)
 		assert.Equal(t, Warning, r.Worst())
 		put(t, name, "names", 0, longKey)
 		r = auditDisk(t, name, Options{Only: []string{"free"}})
@@ -233,6 +237,7 @@ func TestFreeSparse(t *testing.T) {
 	r := auditDisk(t, name, Options{Only: []string{"free"}})
 	assert.Empty(t, messages(r, "free-space-secret"))
 	assert.Less(t, time.Since(start), 5*time.Second)
+	had(t, "free-space-secret free-space-data slack-secret fs-journal-remnant", asSparse)
 }
 
 // Whatever the maps of a file system say, looking through it ends, stays in the
@@ -271,6 +276,7 @@ func TestFreeHostile(t *testing.T) {
 				assert.Less(t, time.Since(start), 10*time.Second)
 				require.NoError(t, d.Close())
 			}
+			had(t, "free-space-secret free-space-data slack-secret fs-journal-remnant", unread)
 		})
 	}
 }

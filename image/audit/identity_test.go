@@ -100,6 +100,7 @@ func TestMachineIDMissing(t *testing.T) {
 	} {
 		r := audit(t, one(t, c.files.build()), Options{})
 		assert.Equal(t, c.want, len(found(r, "machine-id-missing")) == 1, name)
+		had(t, "machine-id-missing", map[bool]string{true: positive, false: negative}[c.want])
 	}
 }
 
@@ -109,4 +110,6 @@ func TestNoRelease(t *testing.T) {
 	assert.Equal(t, []string{"/etc/os-release"}, found(r, "os-release-missing"))
 	r = audit(t, one(t, f.with(systemFiles[Linux]).build()), Options{})
 	assert.Empty(t, found(r, "os-release-missing"))
+	had(t, "os-release-missing", positive)
+	had(t, "os-release-missing", negative)
 }

@@ -100,7 +100,11 @@ func lookFstab(s *scan) {
 	root := s.installed.Root
 	mounts, err := d.Fstab(s.ctx, &image.Volume{Partition: root.Partition, FS: root.Tree.FS(), Tree: root.Tree})
 	if err != nil {
-		return // there is none, which the boot survives
+		// That there is none the boot survives.
+		if f := s.stat("/etc/fstab"); f != nil && f.isRegular() {
+			s.unread("/etc/fstab", err)
+		}
+		return
 	}
 	f := s.stat("/etc/fstab")
 	for _, m := range mounts {
@@ -134,12 +138,31 @@ func lookDisk(s *scan) {
 		}
 		s.of(abLayout, v, p)
 	}
+	s.readable("/etc/fstab", image.RoleRoot, image.RoleInactive)
+	s.readable("/etc/boot.conf", image.RoleMBR)
 	for _, v := range s.audit.target.Volumes {
 		switch c := v.Partition.Content; {
 		case strings.HasPrefix(c.Type, "LUKS"):
 			s.of(luksVolumeKey, v, "a LUKS header", offset(c.Off))
 		case c.Kind == image.KindSwap && s.audit.runs(swapContent):
 			s.swap(v)
+		}
+	}
+}
+
+// readable records it if a file cannot be read that tells how the disk is laid
+// out: the layout takes it for one that is not there.
+func (s *scan) readable(name string, roles ...string) {
+	for _, v := range s.audit.target.Volumes {
+		if v.Tree == nil || !slices.Contains(roles, v.Role) {
+			continue
+		}
+		attr, err := v.Tree.Resolve(s.ctx, name)
+		if err == nil && attr.Mode.IsRegular() && attr.Size > 0 {
+			_, err = v.Tree.Reader(s.ctx, attr).ReadAt(make([]byte, 1), 0)
+		}
+		if err != nil {
+			s.unread(name, &fault{v, name, err})
 		}
 	}
 }
