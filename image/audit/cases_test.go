@@ -36,7 +36,7 @@ const (
 )
 
 // ofVolumes are rules that look at no file, which could be of another type.
-var ofVolumes = words("fs-dirty fs-mount-trace luks-volume-key swap-content free-space-secret free-space-data slack-secret fs-journal-remnant")
+var ofVolumes = words("fs-dirty fs-mount-trace luks-volume-key swap-content free-space-secret free-space-data slack-secret fs-journal-remnant fs-uuid-shared container-remnant")
 
 // done are the cases that each rule has had.
 var done = struct {
@@ -133,6 +133,10 @@ func TestHostileOnDisk(t *testing.T) {
 		had(t, rule, negative)
 	}
 	debian := systemFiles[Linux]
+	grown := debian.with(files{"/etc/fstab": text("LABEL=root / ext4 x-systemd.growfs 0 1\n")})
+	gpt, err := image.Open(context.Background(), rootDisk(t, "\nstart=16384, size=8192, type="+typeVar, nil))
+	require.NoError(t, err)
+	defer gpt.Close()
 	for _, c := range []struct {
 		rule, volume string
 		linux        bool
@@ -146,11 +150,17 @@ func TestHostileOnDisk(t *testing.T) {
 		{"bootloader-dangling", "d", true, debian.with(files{"/boot/grub/grub.cfg": text("search --fs-uuid --set=root aaaaaaaa-2222-3333-4444-555555555555\n")}), "/boot/grub/grub.cfg"},
 		{"machine-id-missing", "d", true, debian.with(files{"/etc/fstab": text("/dev/sda1 / ext4 ro 0 1\n"), "/usr/lib/systemd/systemd": text("x")}), "/etc/fstab"},
 		{"os-release-missing", "d", true, debian, "/etc/os-release"},
+		{"growfs-unconfigured", "p1", true, grown, "/etc/fstab"},
+		{"dps-var-bound", "p1", true, debian.with(files{"/etc/machine-id": text(oneID)}), "/etc/machine-id"},
 		{"shared-secret", "d", true, debian.with(files{"/etc/machine-id": text(oneID)}), "/etc/machine-id"},
 		{"audit-incomplete", "d", true, debian.with(files{"/etc/shadow": private(shadowLine)}), "/etc/shadow"},
 	} {
-		look := func(kind string, tree *vfs.Tree) (status1 Status, complete bool) {
-			target, err := FromDisk(context.Background(), d)
+		look := func(kind string, tree *vfs.Tree) (got Status, complete bool) {
+			on := d
+			if c.volume == "p1" {
+				on = gpt
+			}
+			target, err := FromDisk(context.Background(), on)
 			require.NoError(t, err)
 			for _, v := range target.Volumes {
 				if v.ID == c.volume {
@@ -228,10 +238,10 @@ func TestHostileVolumes(t *testing.T) {
 		require.NoError(t, os.WriteFile(name, c.head, 0o644))
 		require.NoError(t, os.Truncate(name, c.size))
 		start := time.Now()
-		r := auditDisk(t, name, Options{Only: words("swap-content luks-volume-key free")})
+		r := auditDisk(t, name, Options{Only: words("swap-content luks-volume-key free copies")})
 		assert.Less(t, time.Since(start), 20*time.Second, kind)
 		assert.NotEqual(t, Fail, status(r, "swap-content"), kind)
-		had(t, "swap-content", kind)
+		had(t, "swap-content fs-uuid-shared", kind)
 	}
 	luks := []byte("LUKS\xba\xbe\x00\x02\xff\xff\xff\xff\xff\xff\xff\xff")
 	for kind, size := range map[string]int64{asSparse: 4 << 30, notUTF8: 1 << 20, unread: 600} {

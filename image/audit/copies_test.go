@@ -53,12 +53,14 @@ func TestCopies(t *testing.T) {
 	require.Len(t, m, 1)
 	assert.Contains(t, m[0], "disklabel ")
 	assert.Contains(t, m[0], ", d ")
+	had(t, "fs-uuid-shared", positive)
 	assert.Equal(t, []string{"root is mounted read-only"}, messages(r, "obsd-same-link"))
 	assert.Empty(t, found(r, "growfs-unconfigured"), "OpenBSD does not grow")
 
 	empty := filepath.Join(t.TempDir(), "empty.img")
 	require.NoError(t, os.WriteFile(empty, make([]byte, 1<<20), 0o644))
 	assert.Empty(t, auditDisk(t, empty, Options{Only: []string{"copies"}}).Findings)
+	had(t, "fs-uuid-shared", negative)
 }
 
 // Containers are not opened, but their headers tell.
@@ -78,6 +80,8 @@ func TestContainers(t *testing.T) {
 		testtool.RunIn(t, dir, "qemu-img", "snapshot", "-c", "before", "top")
 		r := auditDisk(t, filepath.Join(dir, "top"), only)
 		assert.ElementsMatch(t, []string{"1 internal snapshots", "names a backing file"}, messages(r, "container-remnant"))
+		had(t, "container-remnant", positive)
+		had(t, "container-remnant", negative)
 	})
 	t.Run("VMDK", func(t *testing.T) {
 		b := make([]byte, 4096)
@@ -92,6 +96,20 @@ func TestContainers(t *testing.T) {
 		b := make([]byte, 512)
 		copy(b, "QFI\xfb\x00\x00\x00\x03")
 		assert.Empty(t, messages(auditDisk(t, write(b), only), "container-remnant"))
+		had(t, "container-remnant", unread)
+	})
+	t.Run("hostile", func(t *testing.T) {
+		b := make([]byte, 4096)
+		copy(b, "KDMV\x01")
+		binary.LittleEndian.PutUint64(b[28:], 1)
+		copy(b[512:], "parentFileNameHint=\"\xff\xfe\x1b[2J\"\n")
+		name := write(b)
+		require.NoError(t, os.Truncate(name, 4<<30))
+		var text strings.Builder
+		require.NoError(t, Text(&text, Tool{}, []*Report{auditDisk(t, name, only)}))
+		assert.NotContains(t, text.String(), "\x1b")
+		had(t, "container-remnant", asSparse)
+		had(t, "container-remnant", notUTF8)
 	})
 }
 
@@ -119,6 +137,8 @@ func TestGrowth(t *testing.T) {
 	} {
 		assert.Empty(t, found(auditDisk(t, name, only), "growfs-unconfigured"), what)
 	}
+	had(t, "growfs-unconfigured", positive)
+	had(t, "growfs-unconfigured", negative)
 }
 
 func TestVarPartition(t *testing.T) {
@@ -133,4 +153,6 @@ func TestVarPartition(t *testing.T) {
 	assert.Equal(t, []string{"p2"}, found(disk(strings.ToUpper(uuid), id+"\n"), "dps-var-bound"))
 	assert.Empty(t, found(disk("11112222-3333-4444-8555-666677778888", id+"\n"), "dps-var-bound"))
 	assert.Empty(t, found(disk(uuid, "uninitialized\n"), "dps-var-bound"))
+	had(t, "dps-var-bound", positive)
+	had(t, "dps-var-bound", negative)
 }

@@ -73,6 +73,9 @@ func TestMachineID(t *testing.T) {
 				assert.Equal(t, dbus.found, len(found(r, "dbus-machine-id-set")) == 1)
 				differ := id.rule == "machine-id-set" && dbus.found && dbus.id != oneID
 				assert.Equal(t, differ, len(found(r, "machine-id-mismatch")) == 1)
+				if kind := map[string]string{"symlink": asSymlink, "directory": asDir, "sparse": asSparse, "not UTF-8": notUTF8}[name]; kind != "" {
+					had(t, "machine-id-odd-type", kind)
+				}
 				for _, x := range r.Findings {
 					if x.Rule == "machine-id-set" {
 						assert.Equal(t, dbus.found && dbus.id != zeros, strings.Contains(x.FixNote, "goes with it"), x.FixNote)

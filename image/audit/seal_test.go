@@ -96,4 +96,6 @@ func TestSealHostile(t *testing.T) {
 
 // onDisks are rules that only a disk can break; and a seed that others can read
 // is removed for another reason.
-var onDisks = map[string]bool{"fs-dirty": true, "swap-content": true, "resflash-cfg": true, "random-seed-mode": true}
+var onDisks = map[string]bool{"fs-dirty": true, "swap-content": true, "resflash-cfg": true, "random-seed-mode": true,
+	"free-space-secret": true, "free-space-data": true, "slack-secret": true, "fs-journal-remnant": true, // TestFree scrubs them
+}
