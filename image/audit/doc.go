@@ -14,6 +14,11 @@
 // it will be at run time. A finding names the volume that supplies the file, and
 // the views in which it is seen.
 //
+// When the files are done, what is free but not empty is looked through: free
+// blocks, slack, journals and the space between partitions, for secrets by their
+// form and for copies of those that were found in files. That is a few patterns
+// at once in one pass over as much as was ever written, in bounded memory.
+//
 // Nothing is changed, nothing outside the image is consulted, and no symbolic
 // link leads out of it. Secrets are never part of a finding: it has their kind,
 // their length and, where the secret cannot be guessed from it, a fingerprint.
