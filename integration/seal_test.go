@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -83,6 +84,15 @@ func TestSealResflash(t *testing.T) {
 		}
 	}}
 	require.NoError(t, testimage.Resflash(image, opt))
+	for _, v := range inspect(t, image).Volumes {
+		if v.Role == "swap" {
+			f, err := os.OpenFile(image, os.O_RDWR, 0)
+			require.NoError(t, err)
+			_, err = f.WriteAt([]byte("madeup-swap-secret"), v.Start+1<<20)
+			require.NoError(t, errors.Join(err, f.Close()))
+			add("swap-content", v.ID+":", []byte("madeup-swap-secret"))
+		}
+	}
 	// One that was removed long ago, without a trace but for its bytes.
 	write := exec.CommandContext(t.Context(), program, "write", image+":f:/tmp-key")
 	write.Stdin = strings.NewReader(key("removed"))

@@ -47,6 +47,10 @@ Otherwise the fix is refused, with the reason. What may lock somebody out (passw
 keys that may log in), and what the image cannot tell, wants --opt-in RULE. A finding
 that is to stay is waived, as for audit. "resflash rules" lists the fixes.
 
+With the machine ID "uninitialized", systemd takes the next boot for the first one: units
+for it run, and what presets say is enabled, on Debian nearly everything. --machine-id
+empty makes a new ID without that.
+
 What is removed is still in free space, where others find it, and so is what was removed
 before: when all else is done, that is overwritten, too, and looked through. In an image
 that is changed in its place this happens after the changes are saved, and an

@@ -140,6 +140,24 @@ func TestSealRefusesToBrickSSH(t *testing.T) {
 	clean(t, "linux.img")
 }
 
+// What makes keys at the first boot only makes none where an empty machine ID
+// says that it is not the first.
+func TestSealFirstBoot(t *testing.T) {
+	linuxImage(t, map[string]string{
+		"/etc/ssh/ssh_host_ed25519_key":                     hostKey,
+		"/usr/sbin/sshd":                                    "\x7fELF",
+		"/usr/lib/systemd/system/keys.service":              "[Unit]\nConditionFirstBoot=yes\n[Service]\nExecStart=/usr/bin/ssh-keygen -A\n",
+		"/etc/systemd/system/multi-user.target.wants/.keep": "",
+	})
+	works(t, "chmod", "0600", "linux.img:/etc/ssh/ssh_host_ed25519_key")
+	works(t, "ln", "-s", "/usr/lib/systemd/system/keys.service", "linux.img:/etc/systemd/system/multi-user.target.wants/keys.service")
+	stdout, _, code := resflash("seal", "--machine-id", "empty", "linux.img")
+	assert.Equal(t, exitNotSealed, code)
+	assert.Contains(t, stdout, "never has")
+	works(t, "seal", "linux.img")
+	assert.NotContains(t, works(t, "ls", "linux.img:/etc/ssh"), "ssh_host")
+}
+
 // A file that cannot be removed is no reason to leave half of the work
 // behind.
 func TestSealIsAllOrNothing(t *testing.T) {

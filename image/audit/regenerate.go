@@ -32,6 +32,10 @@ func (s *scan) makes(command *regexp.Regexp, what string) detail {
 	return holds(false, "nothing that the boot runs makes %s", what)
 }
 
+// AtFirstBoot ends the note of a finding whose fix relies on what runs at the
+// first boot only: an empty machine ID is none.
+const AtFirstBoot = "at the first boot (ConditionFirstBoot)"
+
 var keygen = regexp.MustCompile(`ssh-keygen +(.*-A\b|-A\b)|sshd-keygen|dpkg-reconfigure +(-\S+ +)*openssh-server|\bdropbearkey\b`)
 
 // regenerator says what in the image makes SSH host keys at boot, by what its
@@ -49,7 +53,10 @@ func (s *scan) regenerator() string {
 		}
 		return ""
 	}
-	if by := s.starts(keygen); by != nil {
+	if by, first := s.startsWhen(keygen); by != nil {
+		if first {
+			return by.path + " makes new keys " + AtFirstBoot
+		}
 		return by.path + " makes new keys"
 	}
 	return s.cloudInitKeys()

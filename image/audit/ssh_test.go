@@ -113,6 +113,7 @@ func TestRegenerator(t *testing.T) {
 		"added by a drop-in":           {Linux, unit("[Service]\nExecStart=/bin/true\n").with(files{"/etc/systemd/system/k.service.d/a.conf": text("[Service]\nExecStartPre=-/usr/bin/ssh-keygen \\\n  -A\n")}), "k.service makes"},
 		"once, and that was":           {Linux, unit("[Unit]\nConditionPathExists=!/var/lib/done\n[Service]\nExecStart=/usr/bin/ssh-keygen -A\n").with(files{"/var/lib/done": text("")}), ""},
 		"once, and that will be":       {Linux, unit("[Unit]\nConditionPathExists=!/var/lib/done\n[Service]\nExecStart=/usr/bin/ssh-keygen -A\n"), "k.service makes"},
+		"at the first boot":            {Linux, unit("[Unit]\nConditionFirstBoot=yes\n[Service]\nExecStart=/usr/bin/ssh-keygen -A\n"), "k.service makes new keys at the first boot"},
 		"where there is no key":        {Linux, unit("[Unit]\nConditionPathExists=!/etc/ssh/ssh_host_rsa_key\n[Service]\nExecStart=/usr/bin/ssh-keygen -A\n"), "k.service makes"},
 		"a script of a unit":           {Linux, unit("[Service]\nExecStart=/usr/local/sbin/first-boot\n").with(files{"/usr/local/sbin/first-boot": moded(0o755, "#!/bin/sh\nset -e\nssh-keygen -A\n")}), "/usr/local/sbin/first-boot makes"},
 		"a comment in a script":        {Linux, unit("[Service]\nExecStart=/usr/local/sbin/first-boot\n").with(files{"/usr/local/sbin/first-boot": moded(0o755, "#!/bin/sh\n# ssh-keygen -A\n")}), ""},

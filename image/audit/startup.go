@@ -16,6 +16,7 @@ type starter struct {
 	name     string // of the unit or script
 	file     *file  // that says so
 	commands []string
+	first    bool // only at the first boot
 }
 
 // startup returns what the boot of a view runs.
@@ -30,10 +31,16 @@ func (s *scan) startup() []starter {
 // starts returns the file of what the boot runs that has a command which
 // matches: itself, or in a script that it calls.
 func (s *scan) starts(command *regexp.Regexp) *file {
+	by, _ := s.startsWhen(command)
+	return by
+}
+
+// startsWhen is starts, and says whether that is at the first boot only.
+func (s *scan) startsWhen(command *regexp.Regexp) (by *file, first bool) {
 	for _, st := range s.startup() {
 		for _, c := range st.commands {
 			if command.MatchString(c) {
-				return st.file
+				return st.file, st.first
 			}
 		}
 	}
@@ -42,12 +49,12 @@ func (s *scan) starts(command *regexp.Regexp) *file {
 			for word := range strings.FieldsSeq(c) {
 				word = strings.Trim(strings.TrimLeft(word, "-@:+!|"), `"';`)
 				if strings.HasPrefix(word, "/") && s.scriptHas(word, command) {
-					return s.stat(word)
+					return s.stat(word), st.first
 				}
 			}
 		}
 	}
-	return nil
+	return nil, false
 }
 
 // runs reports whether the boot runs a unit or script of one of these names.
@@ -87,7 +94,7 @@ func (s *scan) startedScripts() []starter {
 		for _, l := range lines(s.text(f), "#") {
 			commands = append(commands, l)
 		}
-		all = append(all, starter{name, f, commands})
+		all = append(all, starter{name: name, file: f, commands: commands})
 	}
 	if s.systems&BSD != 0 {
 		for _, f := range s.files("/etc/rc", "/etc/rc.local", "/etc/rc.firsttime", "/etc/rc.securelevel") {
@@ -127,6 +134,7 @@ type unit struct {
 	pulls    []string            // units that it starts
 	commands map[string][]string // by setting
 	fails    bool                // a condition says that it does not run
+	first    bool                // ConditionFirstBoot
 }
 
 // startedUnits walks from the targets of the boot through everything that they
@@ -160,7 +168,7 @@ func (s *scan) startedUnits() []starter {
 		if u.fails {
 			continue
 		}
-		st := starter{name: name, file: u.file}
+		st := starter{name: name, file: u.file, first: u.first}
 		for _, setting := range []string{"ExecCondition", "ExecStartPre", "ExecStart", "ExecStartPost"} {
 			st.commands = append(st.commands, u.commands[setting]...)
 		}
@@ -242,6 +250,8 @@ func (s *scan) readUnit(u *unit, text, name string) {
 				continue
 			}
 			u.commands[setting] = append(u.commands[setting], value)
+		case "ConditionFirstBoot":
+			u.first = u.first || slices.Contains([]string{"yes", "true", "on", "1"}, value)
 		case "ConditionPathExists", "ConditionFileIsExecutable":
 			u.fails = u.fails || s.conditionFails(value)
 		}

@@ -42,6 +42,21 @@ func (e *Editor) WriteFrom(ctx context.Context, path string, r io.Reader, node v
 	return pathError("write", path, err)
 }
 
+// WriteAt overwrites a part of the regular file at path, in its place.
+func (e *Editor) WriteAt(ctx context.Context, path string, data []byte, off int64) error {
+	at, err := e.changeFound(ctx, path, true)
+	if err == nil {
+		err = regular(at)
+	}
+	if err == nil {
+		err = e.log.touch(ctx, at)
+	}
+	if err == nil {
+		_, err = at.vol.w.WriteAt(ctx, at.attr.Ino, data, off)
+	}
+	return pathError("write", path, err)
+}
+
 // Create makes a file of any type at path, which must not be there.
 func (e *Editor) Create(ctx context.Context, path string, node vfs.NewNode) error {
 	at, err := e.change(ctx, strings.TrimRight(path, "/"), false)

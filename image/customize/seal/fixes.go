@@ -166,6 +166,9 @@ func removeHostKey(p *planner, f *audit.Finding, why string) {
 			return
 		}
 		why = "the unit that is installed makes a new one"
+	} else if p.opt.MachineID == Empty && strings.HasSuffix(why, audit.AtFirstBoot) {
+		p.not(f, Refused, why+", which a machine with an empty machine ID never has")
+		return
 	}
 	removeKeyPair(p, f, why)
 }

@@ -17,8 +17,15 @@ const swapHeader = 64 << 10
 
 // zeroSwap overwrites what was swapped out. Header, UUID and label stay.
 func zeroSwap(p *planner, f *audit.Finding, why string) {
+	detail := fmt.Sprintf("behind the first %d bytes", swapHeader)
 	if f.Path != "" {
-		p.not(f, Remains, "not supported: overwriting a swap file; remove it and let each machine make its own, or make it anew (mkswap)")
+		p.step(f, audit.Zero, f.Path, detail, why, func(ctx context.Context, e *customize.Editor, file string) error {
+			r, attr, err := e.Open(ctx, file)
+			if err != nil {
+				return err
+			}
+			return zero(ctx, r, attr.Size, nil, func(b []byte, off int64) error { return e.WriteAt(ctx, file, b, off) })
+		})
 		return
 	}
 	var part *image.Partition
@@ -31,41 +38,41 @@ func zeroSwap(p *planner, f *audit.Finding, why string) {
 		p.not(f, Refused, "a hibernated system is in it: boot it and shut it down, or make the swap space anew")
 		return
 	}
-	p.step(f, audit.Zero, "", fmt.Sprintf("behind the first %d bytes", swapHeader), why, func(ctx context.Context, _ *customize.Editor, _ string) error {
-		return zero(ctx, part, swapHeader)
+	p.step(f, audit.Zero, "", detail, why, func(ctx context.Context, _ *customize.Editor, _ string) error {
+		tx := part.Transaction()
+		if tx == nil {
+			return errors.New("the image was opened for reading")
+		}
+		return zero(ctx, tx, tx.Size(), part.Device(), func(b []byte, off int64) error { return tx.WriteData(b, off, false) })
 	})
 }
 
-// zero overwrites what is not zero in a partition, from a byte on.
-func zero(ctx context.Context, p *image.Partition, from int64) error {
-	tx := p.Transaction()
-	if tx == nil {
-		return errors.New("the image was opened for reading")
-	}
-	const piece, sector = 1 << 20, 512
-	buf, zeros := make([]byte, piece), make([]byte, sector)
-	for off := from; off < tx.Size(); {
+// zero overwrites what is not zero behind a swap header. dev may know of holes.
+func zero(ctx context.Context, r io.ReaderAt, size int64, dev any, write func(b []byte, off int64) error) error {
+	const piece, page = 1 << 20, 4096
+	buf, zeros := make([]byte, piece), make([]byte, page)
+	for off := int64(swapHeader); off < size; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if next, ok := nextData(p.Device(), off); ok {
-			if off = next / sector * sector; off >= tx.Size() {
+		if next, ok := nextData(dev, off); ok {
+			if off = max(off, next/page*page); off >= size {
 				return nil
 			}
 		}
-		n, err := tx.ReadAt(buf[:min(piece, tx.Size()-off)], off)
+		n, err := r.ReadAt(buf[:min(piece, size-off)], off)
 		if err != nil && err != io.EOF {
 			return err
 		}
 		if n == 0 {
 			return io.ErrUnexpectedEOF
 		}
-		for at := 0; at < n; at += sector {
-			end := min(at+sector, n)
+		for at := 0; at < n; at += page {
+			end := min(at+page, n)
 			if allZero(buf[at:end]) {
 				continue
 			}
-			if err := tx.WriteData(zeros[:end-at], off+int64(at), false); err != nil {
+			if err := write(zeros[:end-at], off+int64(at)); err != nil {
 				return err
 			}
 		}
