@@ -180,6 +180,7 @@ func edited(t *testing.T, name string, opt image.EditOptions) (*image.Disk, *ima
 // Nothing of what was on the medium before, or was removed from the file
 // system, is left; what is there is as it was, and every checker is content.
 func TestScrubLeavesNothing(t *testing.T) {
+	testtool.Sequential(t)
 	for _, c := range scrubCases {
 		t.Run(c.name, func(t *testing.T) {
 			name := poisoned(t, c.size)
@@ -240,6 +241,7 @@ func (c scrubCase) check(t *testing.T, name string) {
 
 // Wherever a scrub is interrupted, the last commit is there.
 func TestScrubInterrupted(t *testing.T) {
+	testtool.Sequential(t)
 	for _, c := range []scrubCase{scrubCases[0], scrubCases[5], scrubCases[7]} {
 		t.Run(c.name, func(t *testing.T) {
 			name := made(t, c)
@@ -269,6 +271,7 @@ func TestScrubInterrupted(t *testing.T) {
 // A copy appears when it is scrubbed, and takes no more room on the host than
 // it needs; the original stays as it is.
 func TestScrubOutputWithHoles(t *testing.T) {
+	testtool.Sequential(t)
 	for _, c := range []scrubCase{scrubCases[0], scrubCases[4], scrubCases[8]} {
 		t.Run(c.name, func(t *testing.T) {
 			name := made(t, c)

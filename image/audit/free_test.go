@@ -99,6 +99,7 @@ func messages(r *Report, rule string) (all []string) {
 }
 
 func TestFree(t *testing.T) {
+	testtool.Sequential(t)
 	ctx := context.Background()
 	for kind := range freeCases {
 		t.Run(kind, func(t *testing.T) {
@@ -150,6 +151,7 @@ func TestFree(t *testing.T) {
 // What the drivers of others leave behind the ends of files, in directories and
 // in the journal.
 func TestFreeSlack(t *testing.T) {
+	testtool.Sequential(t)
 	put := func(t *testing.T, name, find string, behind int, with string) {
 		b, err := os.ReadFile(name)
 		require.NoError(t, err)
