@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // compared compares two systems.
@@ -187,6 +188,7 @@ func TestComparingVolumes(t *testing.T) {
 // Of a plain copy everything that is secret is reported, also what can be
 // guessed; nothing of it is printed.
 func TestComparingACopy(t *testing.T) {
+	testtool.Sequential(t)
 	eachSample(t, func(t *testing.T, system System, s sample) {
 		f := systemFiles[system].with(s.bad)
 		a, b := one(t, f.build()), one(t, f.build())

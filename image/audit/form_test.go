@@ -17,6 +17,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/resflash/resflash/integration/testtool"
 )
 
 // A form is what a JSON value must be. SARIF's objects are closed: a property
@@ -181,11 +183,14 @@ func sarifProblems(t *testing.T, text []byte) []string {
 
 // Every report, whatever is in the image, has the form of SARIF 2.1.0.
 func TestSARIFHasItsForm(t *testing.T) {
+	testtool.Sequential(t)
 	var b bytes.Buffer
 	require.NoError(t, SARIF(&b, Tool{Version: "1.2"}, []*Report{messy(t), messy(t)}))
 	assert.Empty(t, sarifProblems(t, b.Bytes()))
 	good := b.String()
+	b.Reset()
 	require.NoError(t, SARIF(&b, Tool{}, nil))
+	assert.Empty(t, sarifProblems(t, b.Bytes()), "of no image")
 	eachSample(t, func(t *testing.T, system System, c sample) {
 		var b bytes.Buffer
 		require.NoError(t, SARIF(&b, Tool{}, []*Report{audit(t, one(t, systemFiles[system].with(c.bad).build()), Options{})}))
@@ -252,6 +257,7 @@ func junitProblems(text []byte) (problems []string) {
 
 // Every report has the form of JUnit that Jenkins takes.
 func TestJUnitHasItsForm(t *testing.T) {
+	testtool.Sequential(t)
 	var b bytes.Buffer
 	require.NoError(t, JUnit(&b, Tool{}, []*Report{messy(t), messy(t)}))
 	assert.Empty(t, junitProblems(b.Bytes()))

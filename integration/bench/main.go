@@ -6,7 +6,8 @@
 //
 // Writing is measured on empty file systems, FFS2 and ext4 against ext4 by
 // fuse2fs and against the same two ceilings, and without a mount against makefs.
-// Reading what is compressed is measured on squashfs, against squashfuse.
+// Reading what is compressed is measured on squashfs, against squashfuse. An audit
+// is measured against mounting the image and running find in it.
 //
 // What counts are ratios. Every round measures all systems one after the
 // other, so that a busy host slows them alike; the median of the rounds is
@@ -102,6 +103,13 @@ func run(cfg config) (missed int, err error) {
 		if err := measureProgram(&program, dir, cfg); err != nil {
 			return 0, err
 		}
+	}
+	if cfg.only == "" || listed(cfg.only, "audit") {
+		n, err := measureAudit(&program, dir, cfg)
+		if err != nil {
+			return 0, err
+		}
+		missed += n
 	}
 	if cfg.only == "" || listed(cfg.only, populateVerb) {
 		n, err := measurePopulate(&program, files, cfg.rounds)
