@@ -193,7 +193,7 @@ func TestShellAsks(t *testing.T) {
 		ptm, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
 		require.NoError(t, err)
 		require.NoError(t, unix.IoctlSetPointerInt(int(ptm.Fd()), unix.TIOCSPTLCK, 0))
-		pts, err := unix.IoctlRetInt(int(ptm.Fd()), unix.TIOCGPTPEER|0)
+		pts, err := unix.IoctlRetInt(int(ptm.Fd()), unix.TIOCGPTPEER)
 		require.NoError(t, err)
 		terminal := os.NewFile(uintptr(pts), "terminal")
 		_, err = ptm.WriteString(answer)

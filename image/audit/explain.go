@@ -131,9 +131,9 @@ func (p *pair) companion() *companion {
 		if m == nil {
 			continue
 		}
-		of := string(c.path.ExpandString(nil, strings.ReplaceAll(c.of, "$1", "${1}"), p.path, m))
+		of := c.path.ExpandString(nil, strings.ReplaceAll(c.of, "$1", "${1}"), p.path, m)
 		for _, s := range p.sides {
-			if slices.ContainsFunc(s.findings[of], func(f *Finding) bool { return f.rule == c.rule }) {
+			if slices.ContainsFunc(s.findings[string(of)], func(f *Finding) bool { return f.rule == c.rule }) {
 				return c
 			}
 		}
