@@ -111,6 +111,11 @@ func TestDifferences(t *testing.T) {
 			files{"/var/cache/ldconfig/aux-cache": text(auxCacheOf(1, "liba.so.1"))}, files{"/var/cache/ldconfig/aux-cache": text(auxCacheOf(1, "libevil.so.1"))},
 			map[string]string{"/var/cache/ldconfig/aux-cache": ""},
 		},
+		"pages of a database": {
+			files{"/var/cache/man/index.db": text(gdbmOf("$mtime$=1", "ls=list", "cp=copy")), "/var/cache/man/de/index.db": text(gdbmOf("ls=list"))},
+			files{"/var/cache/man/index.db": text(gdbmOf("cp=copy", "$mtime$=2", "ls=list")), "/var/cache/man/de/index.db": text(gdbmOf("ls=evil"))},
+			map[string]string{"/var/cache/man/index.db": "noise", "/var/cache/man/de/index.db": ""},
+		},
 		"no database":            {files{"/var/cache/man/index.db": text("a"), "/var/cache/ldconfig/aux-cache": text("a")}, files{"/var/cache/man/index.db": text("b"), "/var/cache/ldconfig/aux-cache": text("b")}, map[string]string{"/var/cache/man/index.db": "", "/var/cache/ldconfig/aux-cache": ""}},
 		"sparse files of 1 TiB":  {files{"/srv": sparse(1 << 40)}, files{"/srv": sparse(1 << 40)}, map[string]string{}},
 		"names that are no text": {files{"/srv/\xff": text("a")}, files{"/srv/\xff": text("b")}, map[string]string{"/srv/\xff": ""}},
@@ -120,6 +125,33 @@ func TestDifferences(t *testing.T) {
 			assert.Equal(t, c.want, causes(compared(t, c.b, c.a)), "the other way round")
 		})
 	}
+}
+
+// gdbmOf is a database of GNU dbm with one bucket, whose records lie in the
+// order in which they are given.
+func gdbmOf(records ...string) string {
+	const dir, bucket, size, data = 64, 128, 512, 1024
+	b := make([]byte, data)
+	put := func(at int, v uint32) { binary.LittleEndian.PutUint32(b[at:], v) }
+	put(0, 0x13579acf)
+	put(8, dir)
+	put(16, 16) // two entries of the directory, for the same bucket
+	put(24, size)
+	put(dir, bucket)
+	put(dir+8, bucket)
+	for e := bucket + 112; e+24 <= bucket+size; e += 24 {
+		put(e, 1<<32-1)
+	}
+	for i, r := range records {
+		key, value, _ := strings.Cut(r, "=")
+		e := bucket + 112 + 24*(len(records)-i)
+		put(e, uint32(i))
+		put(e+8, uint32(len(b)))
+		put(e+16, uint32(len(key)))
+		put(e+20, uint32(len(value)))
+		b = append(b, key+value+strings.Repeat("stale", i)...)
+	}
+	return string(b)
 }
 
 // auxCacheOf is a cache of ldconfig with libraries of 1 KiB.
