@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/resflash/resflash/image"
 	"github.com/resflash/resflash/image/customize"
@@ -124,6 +125,9 @@ func (c *personaliseCmd) system(ctx context.Context, e *editor, name string, d *
 		return usageError("resflash help personalise", err)
 	}
 	if err := ed.Apply(ctx, steps); err != nil {
+		if code := exitCode(err); !c.KeepIDs && strings.HasPrefix(err.Error(), "set-") {
+			return &exitError{code, "--keep-ids leaves identifiers as they are", err}
+		}
 		return err
 	}
 	if c.DryRun || c.Verbose || c.JSON {
