@@ -25,27 +25,42 @@ func Across(reports []*Report) {
 		for _, v := range a.views {
 			a.mark(sharedSecret, v.name, Pass)
 		}
+		var list []*Finding
+		also := map[*Finding][]string{} // where else the secret is, one place for each image
 		for j, other := range reports {
 			if i == j {
 				continue
 			}
 			for _, s := range Compare(r, other) {
 				for _, f := range s.findings {
-					a.shared(f, other.Image, s.Second[0])
+					if also[f] == nil {
+						list = append(list, f)
+					}
+					also[f] = append(also[f], other.Image+":"+s.Second[0])
 				}
 			}
+		}
+		for _, f := range list {
+			a.shared(f, also[f])
 		}
 		a.finish(r)
 	}
 }
 
-// shared reports that a secret is in another image, too.
-func (a *auditor) shared(f *Finding, image, where string) {
+// shared reports that a secret is in other images, too.
+func (a *auditor) shared(f *Finding, where []string) {
+	message := fmt.Sprintf("the same as %s (%s)", where[0], f.Rule)
+	switch more := len(where) - 1; {
+	case more == 1:
+		message += ", and in another image"
+	case more > 1:
+		message += fmt.Sprintf(", and in %d other images", more)
+	}
 	x := &Finding{
 		Rule: sharedSecret.ID, rule: sharedSecret, Severity: a.severity[sharedSecret], Fix: sharedSecret.Fix,
 		Volume: f.Volume, Role: f.Role, Path: f.Path, PathBytes: f.PathBytes, Views: slices.Clone(f.Views), Inode: f.Inode,
 		Offset: f.Offset, Line: f.Line, Evidence: f.Evidence, value: f.value, volume: f.volume,
-		Message: clip(fmt.Sprintf("the same as %s:%s (%s)", image, where, f.Rule)),
+		Message: clip(message),
 	}
 	if a.kept[sharedSecret]++; a.kept[sharedSecret] > maxPerRule {
 		a.verdicts[sharedSecret].More++

@@ -249,7 +249,7 @@ func TestComparingACopy(t *testing.T) {
 // waived as such.
 func TestAcross(t *testing.T) {
 	var reports []*Report
-	for _, name := range []string{"a.img", "b.img", "c.img"} {
+	for _, name := range []string{"a.img", "b.img", "c.img", "d.img", "e.img"} {
 		f := systemFiles[Linux]
 		if name != "c.img" {
 			f = f.with(files{"/etc/machine-id": text(oneID)})
@@ -265,7 +265,7 @@ func TestAcross(t *testing.T) {
 	assert.Equal(t, []Status{Fail, Fail, Pass}, []Status{status(reports[0], "shared-secret"), status(reports[1], "shared-secret"), status(reports[2], "shared-secret")})
 	for _, f := range reports[0].Findings {
 		if f.Rule == "shared-secret" {
-			assert.Equal(t, "the same as b.img:/etc/machine-id (machine-id-set)", f.Message)
+			assert.Equal(t, "the same as b.img:/etc/machine-id (machine-id-set), and in 2 other images", f.Message)
 		}
 	}
 	had(t, "shared-secret", positive)
