@@ -17,6 +17,7 @@ var copiesFamily = family{
 		{rules: []*Rule{fsUUIDShared, containerRemnant, fbsdZpool}, scope: disk, look: lookCopies},
 		present(fbsdZpool, "the pools that the build host knew", "/boot/zfs/zpool.cache", "/etc/zfs/zpool.cache"),
 		{rules: []*Rule{growfsUnconfigured}, scope: systems, look: lookGrowth},
+		{rules: []*Rule{firstbootCapability}, scope: systems, look: lookFirstbootPrograms},
 		{rules: []*Rule{dpsVarBound}, scope: systems, look: lookVarPartition},
 		{rules: []*Rule{obsdSameLink}, scope: systems, look: lookSameLink},
 		{rules: []*Rule{obsdChangelist}, scope: systems, look: lookChangelist},
@@ -51,6 +52,13 @@ var (
 		Reason:   "On a larger disk than that of the build the rest stays unused.",
 		Evidence: "x-systemd.growfs in fstab, bit 59 of the GPT partition, repart.d, cloud-init's growpart, growroot; growfs_enable in FreeBSD's rc.conf",
 		Fix:      report("configure one of them"), Reference: "systemd-growfs(8), growfs(7)",
+	}
+	firstbootCapability = &Rule{
+		ID: "firstboot-capability", Title: "systemd cannot set up a machine that is new",
+		Systems: Linux, Severity: Info,
+		Reason:   "What was taken out of /etc and /var is made again at the first boot only by programs that are not in the image.",
+		Evidence: "systemd-firstboot, systemd-sysusers and systemd-tmpfiles next to /usr/lib/systemd/systemd",
+		Fix:      report("install them, or make what they would make by other means"), Reference: "systemd-firstboot(1), sysusers.d(5), tmpfiles.d(5)",
 	}
 	dpsVarBound = &Rule{
 		ID: "dps-var-bound", Title: "the /var partition belongs to the machine ID in the image",
@@ -184,6 +192,28 @@ func lookGrowth(s *scan) {
 		return
 	}
 	s.of(growfsUnconfigured, root, "nothing was found that grows it")
+}
+
+// firstbootPrograms make what a reset system lacks.
+var firstbootPrograms = []string{"systemd-firstboot", "systemd-sysusers", "systemd-tmpfiles"}
+
+func lookFirstbootPrograms(s *scan) {
+	systemd := s.stat("/usr/lib/systemd/systemd")
+	if systemd == nil {
+		systemd = s.stat("/lib/systemd/systemd")
+	}
+	if !systemd.filled() {
+		return
+	}
+	var absent []string
+	for _, name := range firstbootPrograms {
+		if !s.exists("/usr/bin/"+name, "/bin/"+name) {
+			absent = append(absent, name)
+		}
+	}
+	if len(absent) > 0 {
+		s.found(firstbootCapability, systemd, strings.Join(absent, ", ")+" missing")
+	}
 }
 
 // typeVar is the GPT type of a /var partition.

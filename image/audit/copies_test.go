@@ -35,6 +35,12 @@ var _ = addSamples(OpenBSD,
 
 var _ = addSamples(Linux,
 	sample{
+		rules: "firstboot-capability", at: "/usr/lib/systemd/systemd",
+		bad: files{"/usr/lib/systemd/systemd": text("ELF"), "/usr/bin/systemd-tmpfiles": text("ELF")},
+		good: files{"/usr/lib/systemd/systemd": text("ELF"), "/usr/bin/systemd-tmpfiles": text("ELF"), "/usr/bin/systemd-sysusers": text("ELF"),
+			"/usr/bin/systemd-firstboot": text("ELF")},
+	},
+	sample{
 		rules: "swap-content", at: "/swap.img",
 		bad:  files{"/etc/fstab": text("/swap.img none swap sw 0 0\n"), "/swap.img": private(strings.Repeat("\x00", 70<<10) + "HUNTER2")},
 		good: files{"/etc/fstab": text("/swap.img none swap sw 0 0\n/dev/sda2 none swap sw 0 0\n"), "/swap.img": thing{mode: vfs.Regular | 0o600, text: "SWAPSPACE2", size: 1 << 20}},
