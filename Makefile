@@ -10,7 +10,7 @@ SUDO     = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES = acl attr chromium-headless-shell debootstrap dosfstools e2fsprogs erofs-utils fdisk \
 	fuse2fs fuse3 gdisk genisoimage git grub-common kmod libarchive-tools \
 	libcap2-bin libdb1-compat makefs mount mtools mtree-netbsd openssh-client openssl \
-	perl-base python3 qemu-system-x86 qemu-utils rsync sleuthkit sqlite3 squashfs-tools \
+	perl-base python3 qemu-system-x86 qemu-utils rpm rsync sleuthkit sqlite3 squashfs-tools \
 	squashfuse systemd util-linux xorriso xz-utils zstd
 
 .PHONY: build demo test unit race integration proof bench fuzz lint tools clean

@@ -22,7 +22,7 @@ type diffCmd struct {
 // Help is the long help text.
 func (*diffCmd) Help() string {
 	return `Says in what two images differ: files that were added (+), removed (-) or changed (~),
-packages of dpkg, apk and OpenBSD, and how many blocks differ, which is what an upgrade
+packages (dpkg, rpm, apk, pkg, OpenBSD), and how many blocks differ, which is what an upgrade
 from the first to the second would write.
 
 	resflash diff 7.5.img 7.6.img

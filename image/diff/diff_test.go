@@ -163,9 +163,9 @@ func TestPackages(t *testing.T) {
 	for _, d := range strings.Fields("/var /var/lib /var/lib/rpm") {
 		f.AddDir(d)
 	}
-	f.AddFile("/var/lib/rpm/rpmdb.sqlite", nil)
+	f.AddFile("/var/lib/rpm/Packages", nil)
 	_, err := ReadPackages(ctx, vfs.NewTree(f))
-	assert.EqualError(t, err, "not supported: the packages of rpm (/var/lib/rpm/rpmdb.sqlite)")
+	assert.EqualError(t, err, "not supported: the packages of rpm (/var/lib/rpm/Packages)")
 
 	// A directory in place of the database, and a line without an end.
 	f = memfs.New()

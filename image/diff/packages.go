@@ -15,7 +15,7 @@ import (
 
 // Packages are those that are installed in a system.
 type Packages struct {
-	Manager  string            // "dpkg", "apk", "pkg_add"; empty: none was found
+	Manager  string            // "dpkg", "apk", "rpm", "pkg", "pkg_add"; empty: none was found
 	Versions map[string]string // by name
 }
 
@@ -39,11 +39,13 @@ func ReadPackages(ctx context.Context, tree *vfs.Tree) (*Packages, error) {
 		{"dpkg", "/var/lib/dpkg/status", readDpkg},
 		{"apk", "/lib/apk/db/installed", readApk},
 		{"apk", "/usr/lib/apk/db/installed", readApk},
+		{"pkg", "/var/db/pkg/local.sqlite", readPkg},
 		{"pkg_add", "/var/db/pkg", readPkgAdd},
-		{"rpm", "/usr/lib/sysimage/rpm/rpmdb.sqlite", nil},
-		{"rpm", "/var/lib/rpm/rpmdb.sqlite", nil},
-		{"rpm", "/var/lib/rpm/Packages", nil},
-		{"pkg", "/var/db/pkg/local.sqlite", nil},
+		{"rpm", "/usr/lib/sysimage/rpm/rpmdb.sqlite", readRPM},
+		{"rpm", "/var/lib/rpm/rpmdb.sqlite", readRPM},
+		{"rpm", "/usr/lib/sysimage/rpm/Packages.db", nil}, // ndb, of openSUSE
+		{"rpm", "/var/lib/rpm/Packages.db", nil},
+		{"rpm", "/var/lib/rpm/Packages", nil}, // Berkeley DB, until rpm 4.15
 	} {
 		if _, err := tree.Resolve(ctx, db.path); err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
