@@ -19,8 +19,8 @@ var (
 	setuidInventory = &Rule{
 		ID: "setuid-inventory", Title: "a program runs with the rights of its owner or group",
 		Systems: Any, Severity: Info, Slow: true,
-		Reason:   "Each is a way to become somebody else: the list should be known, and not grow unseen. Outside the directories of the system it is a warning.",
-		Evidence: "regular files with set-user-ID or set-group-ID and an execute bit",
+		Reason:   "Each is a way to become somebody else: the list should be known, and not grow unseen. Of a file that no package has, or without packages outside the directories of the system, it is a warning.",
+		Evidence: "regular files with set-user-ID or set-group-ID and an execute bit; dpkg's lists of files",
 		Fix:      report("allow those that are meant to be there in the policy, and take the bit from the others"),
 	}
 	worldWritable = &Rule{
@@ -104,11 +104,15 @@ func visitModes(s *scan, f *file) {
 	switch {
 	case mode.IsRegular():
 		if mode&(vfs.SetUID|vfs.SetGID) != 0 && mode&0o111 != 0 {
-			severity := Info
-			if !inSystem(f.path) {
+			severity, message := Info, "is set-ID"
+			owned, known := s.packaged(f.at)
+			switch {
+			case known && !owned:
+				severity, message = Warning, "is set-ID, and no package has it"
+			case !known && !inSystem(f.path):
 				severity = Warning
 			}
-			s.found(setuidInventory, f, "is set-ID", shown("%s, owner %d:%d", mode, f.attr.UID, f.attr.GID), s.as(severity))
+			s.found(setuidInventory, f, message, shown("%s, owner %d:%d", mode, f.attr.UID, f.attr.GID), s.as(severity))
 		}
 		if mode&0o002 != 0 {
 			s.found(worldWritable, f, "everybody may write to it", shown("%s", mode), chmodTo(mode.Perm()&^0o002))

@@ -22,9 +22,10 @@ type view struct {
 	installed *Installed // nil: no system's root
 	final     bool       // a system as it is at run time
 	systems   System
-	layers    []layer    // the root first; later ones are on top
-	owners    *owners    // once they were read
-	starters  *[]starter // likewise
+	layers    []layer         // the root first; later ones are on top
+	owners    *owners         // once they were read
+	starters  *[]starter      // likewise
+	packaged  map[string]bool // files that a package has, once its lists were read
 }
 
 type layer struct{ Mount }
