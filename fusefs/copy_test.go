@@ -1,6 +1,7 @@
 package fusefs
 
 import (
+	"context"
 	"testing"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -30,4 +31,32 @@ func TestInterruptedCopyIsNotTheEndOfTheFile(t *testing.T) {
 	n, status := r.CopyFileRange(interrupted, &in)
 	assert.Equal(t, fuse.OK, status)
 	assert.EqualValues(t, 3691, n)
+}
+
+// Nor is a read cut short by one: what a program has read up to then would be
+// all that it gets.
+func TestInterruptedReadIsWhole(t *testing.T) {
+	fsys := heeding{memfs.New()}
+	fsys.AddFile("/file", make([]byte, 5000))
+	r, err := newRaw([]Volume{{FS: fsys}}, Options{Logf: t.Logf})
+	require.NoError(t, err)
+	var entry fuse.EntryOut
+	require.Equal(t, fuse.OK, r.Lookup(nil, &fuse.InHeader{NodeId: fuse.FUSE_ROOT_ID}, "file", &entry))
+	interrupted := make(chan struct{})
+	close(interrupted)
+	in := fuse.ReadIn{Size: 4096}
+	in.NodeId = entry.NodeId
+	result, status := r.Read(interrupted, &in, make([]byte, 4096))
+	require.Equal(t, fuse.OK, status)
+	assert.Equal(t, 4096, result.Size())
+}
+
+// heeding is a file system that ends a read if its context has ended.
+type heeding struct{ *memfs.FS }
+
+func (h heeding) ReadAt(ctx context.Context, ino vfs.Ino, p []byte, off int64) (int, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	return h.FS.ReadAt(ctx, ino, p, off)
 }

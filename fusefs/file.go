@@ -1,10 +1,13 @@
 package fusefs
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -31,6 +34,9 @@ func (r *raw) Open(cancel <-chan struct{}, input *fuse.OpenIn, out *fuse.OpenOut
 	return fuse.OK
 }
 
+// interruptible is how long a read has to take for a signal to end it.
+const interruptible = time.Second
+
 // Read implements [fuse.RawFileSystem].
 func (r *raw) Read(cancel <-chan struct{}, input *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
 	v, ino, err := r.find(input.NodeId)
@@ -48,6 +54,14 @@ func (r *raw) Read(cancel <-chan struct{}, input *fuse.ReadIn, buf []byte) (fuse
 		}
 	}
 	n, err := v.fs.ReadAt(ctx, ino, buf, off)
+	if errors.Is(err, context.Canceled) {
+		// A signal, which may be of no consequence: the timer of a program, the
+		// scheduler of another. Its read(2) would end at a page that is missing,
+		// and many take that for the end of the file.
+		ctx, done := context.WithTimeout(background, interruptible)
+		n, err = v.fs.ReadAt(ctx, ino, buf, off)
+		done()
+	}
 	if err != nil && err != io.EOF {
 		// Not what came before the error: to the kernel a short answer is the
 		// end of the file. It asks again for the pages one by one.

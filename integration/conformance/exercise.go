@@ -263,8 +263,8 @@ func (x *exercise) look() error {
 		if err := unix.Munmap(m); err != nil {
 			return err
 		}
-	} else if _, err := unix.Pread(x.fd(), got, int64(off)); err != nil {
-		return err
+	} else if k, err := unix.Pread(x.fd(), got, int64(off)); err != nil || k != n {
+		return errors.Join(err, fmt.Errorf("pread of %d bytes at %d ended after %d", n, off, k))
 	}
 	return x.differ(how, got, off)
 }
