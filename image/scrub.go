@@ -257,7 +257,7 @@ func (s *scrubber) unseal(r vfs.Remnant) error {
 		return err
 	}
 	part := b[r.Off-r.Seal.Off:][:r.Len]
-	if isZeros(part) {
+	if blockio.IsZero(part) {
 		return nil
 	}
 	s.count(r.Kind.String(), r.Len)
@@ -338,12 +338,12 @@ func (s *scrubber) wipePart(kind string, b []byte, off int64, punch bool) error 
 func (s *scrubber) write(kind string, b []byte, off int64) error {
 	for at := 0; at < len(b); {
 		next := min(at+wipeUnit-int((off+int64(at))%wipeUnit), len(b))
-		if isZeros(b[at:next]) {
+		if blockio.IsZero(b[at:next]) {
 			at = next
 			continue
 		}
 		from := at
-		for at < len(b) && !isZeros(b[at:next]) {
+		for at < len(b) && !blockio.IsZero(b[at:next]) {
 			at = next
 			next = min(at+wipeUnit, len(b))
 		}
@@ -369,27 +369,10 @@ func (s *scrubber) count(kind string, n int64) {
 func nonZero(b []byte) (n int64) {
 	for len(b) > 0 {
 		unit := b[:min(len(b), wipeUnit)]
-		if !isZeros(unit) {
+		if !blockio.IsZero(unit) {
 			n += int64(len(unit))
 		}
 		b = b[len(unit):]
 	}
 	return n
 }
-
-// isZeros reports whether b is nothing but zeros.
-func isZeros(b []byte) bool {
-	for ; len(b) >= len(zeroUnit); b = b[len(zeroUnit):] {
-		if [wipeUnit]byte(b) != zeroUnit {
-			return false
-		}
-	}
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
-}
-
-var zeroUnit [wipeUnit]byte

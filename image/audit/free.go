@@ -221,7 +221,7 @@ func (x *sifter) flush() {
 	have, from, start := 0, 0, off
 	for off < end && x.err == nil && x.ctx.Err() == nil {
 		if end-off >= siftBytes/16 {
-			if next, hole := skipHole(x.dev, off); hole {
+			if next := blockio.NextData(x.dev, off); next > off {
 				x.search(kind, x.buf[:have], from, have, start)
 				have, from, start, off = 0, 0, next, next
 				continue
@@ -260,7 +260,7 @@ func (x *sifter) leftover(kind vfs.RemnantKind) *leftover {
 func (x *sifter) count(kind vfs.RemnantKind, b []byte, off int64) {
 	for len(b) > 0 {
 		unit := b[:min(len(b), siftUnit)]
-		if !x.taken && !constantZero(unit) {
+		if !x.taken && !blockio.IsZero(unit) {
 			l := x.leftover(kind)
 			if l.bytes == 0 || off < l.first {
 				l.first = off

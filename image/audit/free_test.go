@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/resflash/resflash/image"
+	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/vfs"
 	"github.com/resflash/resflash/integration/testtool"
 )
@@ -259,7 +260,7 @@ func TestFreeHostile(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(1, 2))
 			var used []int // sectors that are not zero
 			for i := 0; i < len(good); i += 512 {
-				if !constantZero(good[i:i+512]) && !bytes.Contains(good[i:i+512], []byte("xxxx")) {
+				if !blockio.IsZero(good[i:i+512]) && !bytes.Contains(good[i:i+512], []byte("xxxx")) {
 					used = append(used, i)
 				}
 			}

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/resflash/resflash/image"
+	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/vfs"
 )
 
@@ -178,7 +179,7 @@ func (s *scan) swap(v *Volume) {
 	first, pages := int64(-1), int64(0)
 	const page = 4096
 	for off := int64(0); off < dev.Size() && s.ctx.Err() == nil; {
-		if next, hole := skipHole(dev, off); hole {
+		if next := blockio.NextData(dev, off); next > off {
 			off = next
 			continue
 		}
@@ -190,7 +191,7 @@ func (s *scan) swap(v *Volume) {
 		for at := 0; at < n; at += page {
 			// The header fills the first page, and as much as a page has
 			// elsewhere.
-			if off+int64(at) >= 64<<10 && !constantZero(buf[at:min(at+page, n)]) {
+			if off+int64(at) >= 64<<10 && !blockio.IsZero(buf[at:min(at+page, n)]) {
 				if first < 0 {
 					first = off + int64(at)
 				}
@@ -244,7 +245,7 @@ func (s *scan) swapFile(f *file) {
 			break
 		}
 		for page := range slices.Chunk(buf[:n], 4096) {
-			if !constantZero(page) {
+			if !blockio.IsZero(page) {
 				pages++
 			}
 		}
@@ -253,26 +254,4 @@ func (s *scan) swapFile(f *file) {
 	if pages > 0 {
 		s.found(swapContent, f, "pages that are not zero", shown("%d pages of 4 KiB", pages))
 	}
-}
-
-// skipHole tells where the next data is, if there is a hole.
-func skipHole(dev any, off int64) (int64, bool) {
-	h, ok := dev.(interface{ SeekData(int64) (int64, error) })
-	if !ok {
-		return 0, false
-	}
-	next, err := h.SeekData(off)
-	if err == io.EOF {
-		return 1<<63 - 1, true
-	}
-	return next, err == nil && next > off
-}
-
-func constantZero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
 }

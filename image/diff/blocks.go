@@ -29,7 +29,7 @@ func Blocks(ctx context.Context, a, b blockio.Device) (BlockCount, error) {
 		if err := ctx.Err(); err != nil {
 			return c, err
 		}
-		if next := min(nextData(a, off), nextData(b, off)) / BlockSize * BlockSize; next > off {
+		if next := min(blockio.NextData(a, off), blockio.NextData(b, off)) / BlockSize * BlockSize; next > off {
 			off = next
 			continue
 		}
@@ -51,23 +51,6 @@ func Blocks(ctx context.Context, a, b blockio.Device) (BlockCount, error) {
 		off += n
 	}
 	return c, nil
-}
-
-// nextData is where a device has data, from an offset on. What lies behind its
-// end has none.
-func nextData(d blockio.Device, off int64) int64 {
-	h, ok := d.(blockio.HoleSeeker)
-	if !ok {
-		return off
-	}
-	at, err := h.SeekData(off)
-	switch {
-	case err == io.EOF && off < d.Size():
-		return d.Size()
-	case err != nil:
-		return off
-	}
-	return at
 }
 
 func readAll(d blockio.Device, p []byte, off int64) error {

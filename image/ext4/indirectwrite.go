@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"syscall"
 
+	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/ext4/ondisk"
 )
 
@@ -168,17 +169,8 @@ func (o *op) removeBehind(in *inode, addr uint64, level int, from, to uint64, me
 			le.PutUint32(b[i*4:], 0)
 		}
 	}
-	if !whole && !isZero(b) {
+	if !whole && !blockio.IsZero(b) {
 		return false, nil
 	}
 	return true, o.freeMeta(in, addr)
-}
-
-func isZero(b []byte) bool {
-	for _, x := range b {
-		if x != 0 {
-			return false
-		}
-	}
-	return true
 }

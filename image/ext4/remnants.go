@@ -9,6 +9,7 @@ import (
 	"sort"
 	"syscall"
 
+	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/ext4/ondisk"
 	"github.com/resflash/resflash/image/vfs"
 )
@@ -19,43 +20,29 @@ import (
 // directories. Encrypted files are left alone: what lies behind their end is
 // part of what is encrypted.
 func (fs *FS) Remnants(ctx context.Context) iter.Seq2[vfs.Remnant, error] {
-	return func(yield func(vfs.Remnant, error) bool) {
-		r := &remnants{fs: fs, ctx: ctx, yield: yield}
-		err := r.all()
-		if err != nil && !r.stopped {
-			yield(vfs.Remnant{}, err)
-		}
-	}
+	return vfs.EachRemnant(fs.dev.Size(), func(add func(vfs.Remnant) error) error {
+		r := &remnants{fs: fs, ctx: ctx, yield: add}
+		return r.all()
+	})
 }
 
 // remnants is one walk over what is left over.
 type remnants struct {
-	fs      *FS
-	ctx     context.Context
-	yield   func(vfs.Remnant, error) bool
-	stopped bool
-	system  []span // blocks of the file system's own, merged
+	fs     *FS
+	ctx    context.Context
+	yield  func(vfs.Remnant) error
+	system []span // blocks of the file system's own, merged
 }
 
-// errStopped ends a walk that nobody wants any more.
-var errStopped = errors.New("stopped")
-
-// add yields n bytes at off, as far as the device has them.
+// add yields n bytes at off.
 func (r *remnants) add(kind vfs.RemnantKind, ino uint32, off, n int64, seal *vfs.Seal) error {
-	if n = min(n, r.fs.dev.Size()-off); n <= 0 || off < 0 {
-		return nil
-	}
-	if !r.yield(vfs.Remnant{Kind: kind, Off: off, Len: n, Ino: vfs.Ino(ino), Seal: seal}, nil) {
-		r.stopped = true
-		return errStopped
-	}
-	return nil
+	return r.yield(vfs.Remnant{Kind: kind, Off: off, Len: n, Ino: vfs.Ino(ino), Seal: seal})
 }
 
 // addSlack yields the part [from, to) of the structure b at off, unless it is
 // zeros.
 func (r *remnants) addSlack(kind vfs.RemnantKind, ino uint32, b []byte, from, to int, off int64, seal *vfs.Seal) error {
-	if from >= to || isZero(b[from:to]) {
+	if from >= to || blockio.IsZero(b[from:to]) {
 		return nil
 	}
 	return r.add(kind, ino, off+int64(from), int64(to-from), seal)

@@ -2,10 +2,10 @@ package fat
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 
+	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/fat/ondisk"
 	"github.com/resflash/resflash/image/vfs"
 )
@@ -15,36 +15,22 @@ import (
 // used. The first byte of a deleted entry stays: a zero there would end the
 // directory.
 func (f *FS) Remnants(ctx context.Context) iter.Seq2[vfs.Remnant, error] {
-	return func(yield func(vfs.Remnant, error) bool) {
-		r := &remnants{f: f, ctx: ctx, yield: yield}
-		err := r.all()
-		if err != nil && !r.stopped {
-			yield(vfs.Remnant{}, err)
-		}
-	}
+	return vfs.EachRemnant(f.deviceBytes, func(add func(vfs.Remnant) error) error {
+		r := &remnants{f: f, ctx: ctx, yield: add}
+		return r.all()
+	})
 }
 
 // remnants is one walk over what is left over.
 type remnants struct {
-	f       *FS
-	ctx     context.Context
-	yield   func(vfs.Remnant, error) bool
-	stopped bool
+	f     *FS
+	ctx   context.Context
+	yield func(vfs.Remnant) error
 }
 
-// errStopped ends a walk that nobody wants any more.
-var errStopped = errors.New("stopped")
-
-// add yields n bytes at off, as far as the device has them.
+// add yields n bytes at off.
 func (r *remnants) add(kind vfs.RemnantKind, ino vfs.Ino, off, n int64) error {
-	if n = min(n, r.f.deviceBytes-off); n <= 0 || off < 0 {
-		return nil
-	}
-	if !r.yield(vfs.Remnant{Kind: kind, Off: off, Len: n, Ino: ino}, nil) {
-		r.stopped = true
-		return errStopped
-	}
-	return nil
+	return r.yield(vfs.Remnant{Kind: kind, Off: off, Len: n, Ino: ino})
 }
 
 func (r *remnants) all() error {
@@ -176,7 +162,7 @@ func (r *remnants) slots(d *dir) error {
 					ended = true
 					continue
 				case ondisk.MarkDeleted:
-					if isZero(p[1:ondisk.DirentSize]) {
+					if blockio.IsZero(p[1:ondisk.DirentSize]) {
 						break
 					}
 					if err := r.add(vfs.DirSlack, d.ino, off+1, ondisk.DirentSize-1); err != nil {
@@ -188,13 +174,4 @@ func (r *remnants) slots(d *dir) error {
 		}
 	}
 	return nil
-}
-
-func isZero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
 }

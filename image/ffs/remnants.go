@@ -7,6 +7,7 @@ import (
 	"iter"
 	"syscall"
 
+	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/ffs/ondisk"
 	"github.com/resflash/resflash/image/vfs"
 )
@@ -16,36 +17,22 @@ import (
 // fragments, and what removed names have left in directories. The journals of
 // FreeBSD and NetBSD are not looked at.
 func (f *FS) Remnants(ctx context.Context) iter.Seq2[vfs.Remnant, error] {
-	return func(yield func(vfs.Remnant, error) bool) {
-		r := &remnants{f: f, ctx: ctx, yield: yield}
-		err := r.all()
-		if err != nil && !r.stopped {
-			yield(vfs.Remnant{}, err)
-		}
-	}
+	return vfs.EachRemnant(f.dev.Size(), func(add func(vfs.Remnant) error) error {
+		r := &remnants{f: f, ctx: ctx, yield: add}
+		return r.all()
+	})
 }
 
 // remnants is one walk over what is left over.
 type remnants struct {
-	f       *FS
-	ctx     context.Context
-	yield   func(vfs.Remnant, error) bool
-	stopped bool
+	f     *FS
+	ctx   context.Context
+	yield func(vfs.Remnant) error
 }
 
-// errStopped ends a walk that nobody wants any more.
-var errStopped = errors.New("stopped")
-
-// add yields n bytes at off, as far as the device has them.
+// add yields n bytes at off.
 func (r *remnants) add(kind vfs.RemnantKind, ino uint64, off, n int64) error {
-	if n = min(n, r.f.dev.Size()-off); n <= 0 || off < 0 {
-		return nil
-	}
-	if !r.yield(vfs.Remnant{Kind: kind, Off: off, Len: n, Ino: vfs.Ino(ino)}, nil) {
-		r.stopped = true
-		return errStopped
-	}
-	return nil
+	return r.yield(vfs.Remnant{Kind: kind, Off: off, Len: n, Ino: vfs.Ino(ino)})
 }
 
 func (r *remnants) all() error {
@@ -178,7 +165,7 @@ func (r *remnants) freeInode(num uint64) error {
 		gen = genOff2
 	}
 	for _, part := range [][2]int{{0, gen}, {gen + 4, len(b)}} {
-		if isZero(b[part[0]:part[1]]) {
+		if blockio.IsZero(b[part[0]:part[1]]) {
 			continue
 		}
 		if err := r.add(vfs.MetaSlack, 0, off+int64(part[0]), int64(part[1]-part[0])); err != nil {
@@ -301,7 +288,7 @@ func (r *remnants) chunk(in *inode, b []byte, at, off int64) error {
 		if size%4 != 0 || size < ondisk.DirentHeader || size > len(b)-i || d.Ino != 0 && used > size {
 			return r.f.badEntry(in, at+int64(i), off+int64(i), "entry length %d", size)
 		}
-		if slack := b[i+used : i+size]; !isZero(slack) {
+		if slack := b[i+used : i+size]; !blockio.IsZero(slack) {
 			if err := r.add(vfs.DirSlack, in.num, at+int64(i+used), int64(len(slack))); err != nil {
 				return err
 			}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/ffs/ondisk"
 )
 
@@ -137,7 +138,7 @@ func (o *op) releaseIndirect(in *inode, addr int64, level int, from, to int64, m
 			g.version.PutPointer(g.order, b[i*size:], 0)
 		}
 	}
-	if !whole && !isZero(b) {
+	if !whole && !blockio.IsZero(b) {
 		return false, nil
 	}
 	if err := o.release(in, addr, g.frag, true); err != nil {
@@ -145,13 +146,4 @@ func (o *op) releaseIndirect(in *inode, addr int64, level int, from, to int64, m
 	}
 	in.hold(g, -g.frag)
 	return true, nil
-}
-
-func isZero(b []byte) bool {
-	for _, x := range b {
-		if x != 0 {
-			return false
-		}
-	}
-	return true
 }

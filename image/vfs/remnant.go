@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"context"
+	"errors"
 	"iter"
 )
 
@@ -64,3 +65,28 @@ func (k RemnantKind) String() string {
 	}
 	return remnantNames[k]
 }
+
+// EachRemnant is [Remnants] made of a walk: what walk passes to add is yielded,
+// as far as it is on a device of size bytes, and the error it returns, unless
+// that is add's own, which says that nobody wants any more.
+func EachRemnant(size int64, walk func(add func(Remnant) error) error) iter.Seq2[Remnant, error] {
+	return func(yield func(Remnant, error) bool) {
+		stopped := false
+		err := walk(func(r Remnant) error {
+			if r.Len = min(r.Len, size-r.Off); r.Len <= 0 || r.Off < 0 {
+				return nil
+			}
+			if !yield(r, nil) {
+				stopped = true
+				return errEnough
+			}
+			return nil
+		})
+		if err != nil && !stopped {
+			yield(Remnant{}, err)
+		}
+	}
+}
+
+// errEnough ends a walk.
+var errEnough = errors.New("nobody wants any more")

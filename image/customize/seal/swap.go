@@ -8,6 +8,7 @@ import (
 
 	"github.com/resflash/resflash/image"
 	"github.com/resflash/resflash/image/audit"
+	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/customize"
 )
 
@@ -48,17 +49,15 @@ func zeroSwap(p *planner, f *audit.Finding, why string) {
 }
 
 // zero overwrites what is not zero behind a swap header. dev may know of holes.
-func zero(ctx context.Context, r io.ReaderAt, size int64, dev any, write func(b []byte, off int64) error) error {
+func zero(ctx context.Context, r io.ReaderAt, size int64, dev blockio.Device, write func(b []byte, off int64) error) error {
 	const piece, page = 1 << 20, 4096
 	buf, zeros := make([]byte, piece), make([]byte, page)
 	for off := int64(swapHeader); off < size; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if next, ok := nextData(dev, off); ok {
-			if off = max(off, next/page*page); off >= size {
-				return nil
-			}
+		if off = max(off, blockio.NextData(dev, off)/page*page); off >= size {
+			return nil
 		}
 		n, err := r.ReadAt(buf[:min(piece, size-off)], off)
 		if err != nil && err != io.EOF {
@@ -69,7 +68,7 @@ func zero(ctx context.Context, r io.ReaderAt, size int64, dev any, write func(b 
 		}
 		for at := 0; at < n; at += page {
 			end := min(at+page, n)
-			if allZero(buf[at:end]) {
+			if blockio.IsZero(buf[at:end]) {
 				continue
 			}
 			if err := write(zeros[:end-at], off+int64(at)); err != nil {
@@ -79,26 +78,4 @@ func zero(ctx context.Context, r io.ReaderAt, size int64, dev any, write func(b 
 		off += int64(n)
 	}
 	return nil
-}
-
-// nextData skips a hole, if the device knows of any.
-func nextData(dev any, off int64) (int64, bool) {
-	h, ok := dev.(interface{ SeekData(int64) (int64, error) })
-	if !ok {
-		return 0, false
-	}
-	next, err := h.SeekData(off)
-	if err == io.EOF {
-		return 1<<63 - 1, true
-	}
-	return next, err == nil
-}
-
-func allZero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
 }

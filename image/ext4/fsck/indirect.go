@@ -1,5 +1,7 @@
 package fsck
 
+import "github.com/resflash/resflash/image/blockio"
+
 // The pointers of an inode without extents: twelve to blocks, and one each to
 // blocks of pointers of the first, second and third level.
 const (
@@ -126,18 +128,9 @@ func (c *checker) walkPointers(w *walk, b []byte, level int, lblk, span uint64) 
 				return err
 			}
 		}
-		if w.edit && w.truncate && lblk+span > w.cut && allZero(below) {
+		if w.edit && w.truncate && lblk+span > w.cut && blockio.IsZero(below) {
 			le.PutUint32(b[i:], 0)
 		}
 	}
 	return flush()
-}
-
-func allZero(b []byte) bool {
-	for _, v := range b {
-		if v != 0 {
-			return false
-		}
-	}
-	return true
 }

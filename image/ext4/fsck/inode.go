@@ -3,6 +3,7 @@ package fsck
 import (
 	"bytes"
 
+	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/ext4/ondisk"
 )
 
@@ -130,7 +131,7 @@ func (c *checker) sumGood(in *inode) bool {
 	if !c.csum {
 		return true
 	}
-	return in.Checksum == ondisk.InodeChecksum(in.seed, in.raw, in.HasHi) || allZero(in.raw)
+	return in.Checksum == ondisk.InodeChecksum(in.seed, in.raw, in.HasHi) || blockio.IsZero(in.raw)
 }
 
 // clearInode makes an inode one that was never used.
@@ -161,7 +162,7 @@ func deviceProblem(in *inode) string {
 	if in.has(ondisk.FlIndex | ondisk.FlExtents) {
 		return "has the flags of a directory or of extents"
 	}
-	if in.has(ondisk.FlImmutable|ondisk.FlAppend) && !allZero(in.Block[16:]) {
+	if in.has(ondisk.FlImmutable|ondisk.FlAppend) && !blockio.IsZero(in.Block[16:]) {
 		return "is immutable and has block pointers"
 	}
 	return ""
@@ -204,7 +205,7 @@ func (c *checker) symlinkProblem(in *inode) (string, error) {
 		}
 		return "", nil
 	default:
-		if !allZero(in.Block[4:]) || in.Size >= uint64(c.bsize) {
+		if !blockio.IsZero(in.Block[4:]) || in.Size >= uint64(c.bsize) {
 			return "it has more than one block", nil
 		}
 		block = uint64(le.Uint32(in.Block[:]))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/ext4/ondisk"
 	"github.com/resflash/resflash/image/vfs"
 )
@@ -226,7 +227,7 @@ func (c *checker) openJournal() (*journal, error) {
 		return bad(off+4, "superblock of the journal is a block of type %d", js.Header.BlockType)
 	case int64(js.BlockSize) != c.bsize:
 		return bad(off+0x0C, "the journal has blocks of %d bytes", js.BlockSize)
-	case js.Header.BlockType == ondisk.JournalSuperV1 && !allZero(j.super[0x24:ondisk.JournalSuperSize]):
+	case js.Header.BlockType == ondisk.JournalSuperV1 && !blockio.IsZero(j.super[0x24:ondisk.JournalSuperSize]):
 		return bad(off+0x24, "superblock of the journal is of version 1, but has fields of version 2")
 	case js.NrUsers > 1:
 		return bad(off+0x40, "the journal has %d users", js.NrUsers)

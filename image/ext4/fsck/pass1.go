@@ -1,6 +1,7 @@
 package fsck
 
 import (
+	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/ext4/ondisk"
 	"github.com/resflash/resflash/image/vfs"
 )
@@ -119,7 +120,7 @@ func (c *checker) scanGroup(g uint32) error {
 		for k := range n {
 			raw := b[k*c.isize:][:c.isize]
 			ino := g*c.ipg + uint32(i+k) + 1
-			if le.Uint32(raw[0x18:]) == 0 && le.Uint16(raw) == 0 && ino >= c.firstIno && allZero(raw) {
+			if le.Uint32(raw[0x18:]) == 0 && le.Uint16(raw) == 0 && ino >= c.firstIno && blockio.IsZero(raw) {
 				continue
 			}
 			if err := c.scanInode(ino, raw); err != nil {

@@ -3,6 +3,7 @@ package fsck
 import (
 	"fmt"
 
+	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/ext4/ondisk"
 )
 
@@ -15,7 +16,7 @@ const (
 
 // scanBadBlocks takes the blocks that mke2fs -c has found to be bad.
 func (c *checker) scanBadBlocks(in *inode) error {
-	if allZero(in.Block[:]) {
+	if blockio.IsZero(in.Block[:]) {
 		return nil
 	}
 	w := &c.scan.w
@@ -63,7 +64,7 @@ func (c *checker) scanReserved(in *inode) error {
 		c.scanFlags(in)
 		if in.Mode != 0 {
 			c.kind.put(in.num, inoReg)
-		} else if in.Size != 0 || c.fileACL(in) != 0 || !allZero(in.Block[:]) || in.BlocksLo != 0 {
+		} else if in.Size != 0 || c.fileACL(in) != 0 || !blockio.IsZero(in.Block[:]) || in.BlocksLo != 0 {
 			used = true
 		}
 	}
@@ -91,7 +92,7 @@ func (c *checker) resizeProblem(in *inode) (why string, blocks uint64, err error
 		return fmt.Sprintf("mode %#o, %d links", in.Mode, in.Links), 0, nil
 	case in.has(ondisk.FlExtents | ondisk.FlInlineData):
 		return fmt.Sprintf("flags %#x", in.Flags), 0, nil
-	case !allZero(in.Block[:second]) || !allZero(in.Block[second+4:]):
+	case !blockio.IsZero(in.Block[:second]) || !blockio.IsZero(in.Block[second+4:]):
 		return "it has other pointers than the one", 0, nil
 	case !c.fits(p, 1) || c.isMeta(p, 1):
 		return fmt.Sprintf("its pointer leads to block %d", p), 0, nil
@@ -127,11 +128,11 @@ func (c *checker) resizeProblem(in *inode) (why string, blocks uint64, err error
 			n++
 			blocks++
 		}
-		if !allZero(inner[n*4:]) {
+		if !blockio.IsZero(inner[n*4:]) {
 			return fmt.Sprintf("block %d has more pointers than there are copies", want), 0, nil
 		}
 	}
-	if !allZero(outer) {
+	if !blockio.IsZero(outer) {
 		return "it has more pointers than blocks are reserved", 0, nil
 	}
 	return "", blocks, nil
@@ -162,7 +163,7 @@ func (c *checker) checkResizeInode() error {
 func (c *checker) buildResizeInode(in *inode) error {
 	const second = 4 * (directPointers + 1)
 	p := uint64(le.Uint32(in.Block[second:]))
-	if !c.fits(p, 1) || c.isMeta(p, 1) || !allZero(in.Block[:second]) {
+	if !c.fits(p, 1) || c.isMeta(p, 1) || !blockio.IsZero(in.Block[:second]) {
 		var ok bool
 		if p, ok = c.blockOfNobody(); !ok {
 			c.setCompat(ondisk.CompatResizeInode, false)
@@ -228,7 +229,7 @@ func (c *checker) blockOfNobody() (uint64, bool) {
 // among the metadata anyway.
 func (c *checker) scanResize(in *inode) error {
 	if !c.hasCompat(ondisk.CompatResizeInode) {
-		if allZero(in.Block[:]) && in.Mode == 0 {
+		if blockio.IsZero(in.Block[:]) && in.Mode == 0 {
 			return nil
 		}
 		if _, mend := c.fault(c.aboutInode(codeResize, in.num, "in use without the feature resize_inode")); mend {

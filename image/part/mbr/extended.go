@@ -57,7 +57,7 @@ func (r *reader) chain(p int, first, size int64, next int) int {
 		if sector[magicOff] != 0x55 || sector[magicOff+1] != 0xaa {
 			// An extended partition with nothing in it may never have been
 			// written to.
-			if at != first || !allZero(sector) {
+			if at != first || !blockio.IsZero(sector) {
 				t.Problemf(off, "extended boot record of p%d has no signature 55 AA", p)
 			}
 			return next
@@ -96,13 +96,4 @@ func (r *reader) logical(index int, w wire, ebr, first, end, off int64) {
 		r.table.Problemf(off, "logical partition p%d (sectors %d to %d) is not inside its extended partition (%d to %d)",
 			index, start, start+int64(w.size)-1, first, end-1)
 	}
-}
-
-func allZero(p []byte) bool {
-	for _, b := range p {
-		if b != 0 {
-			return false
-		}
-	}
-	return true
 }
