@@ -114,7 +114,9 @@ func (d *differ) volumes(ctx context.Context, p *volumePair) error {
 		return nil
 	}
 	if files {
-		d.packages(ctx, p, a, b)
+		if err := d.packages(ctx, p, a, b); err != nil {
+			return err
+		}
 	}
 	blocks, err := diff.Blocks(ctx, p.first.Device(), p.second.Device())
 	if err != nil {
@@ -236,23 +238,22 @@ func (d *differ) files(ctx context.Context, p *volumePair, a, b *image.Volume) e
 
 // packages compares the packages of two systems. A database that is not read is
 // no reason to fail.
-func (d *differ) packages(ctx context.Context, p *volumePair, a, b *image.Volume) {
+func (d *differ) packages(ctx context.Context, p *volumePair, a, b *image.Volume) error {
 	old, errA := diff.ReadPackages(ctx, a.Tree)
 	now, errB := diff.ReadPackages(ctx, b.Tree)
 	var unsupported *vfs.NotSupportedError
 	for i, err := range []error{errA, errB} {
+		text := []address{p.a, p.b}[i].text
 		switch {
 		case err == nil:
-		case errors.As(err, &unsupported):
-			if i == 0 {
-				d.w.note("%s: %v", p.a.text, err)
-			}
-		default:
-			d.w.fail(fmt.Errorf("%s: %w", []address{p.a, p.b}[i].text, err))
+		case !errors.As(err, &unsupported):
+			d.w.fail(fmt.Errorf("%s: %w", text, err))
+		case i == 0 || errA == nil: // once is enough
+			d.w.note("%s: %v", text, err)
 		}
 	}
 	if errA != nil || errB != nil {
-		return
+		return nil
 	}
 	manager := now.Manager
 	if manager == "" {
@@ -262,12 +263,14 @@ func (d *differ) packages(ctx context.Context, p *volumePair, a, b *image.Volume
 		d.differs = true
 		switch {
 		case d.JSON:
-			_ = d.array.add(struct {
+			if err := d.array.add(struct {
 				Kind    string `json:"kind"`
 				Volume  string `json:"volume"`
 				Manager string `json:"manager"`
 				diff.PackageChange
-			}{"package", p.first.ID, manager, x})
+			}{"package", p.first.ID, manager, x}); err != nil {
+				return err
+			}
 		case x.Old == "":
 			d.w.printf("+ %s\n", d.w.name(fmt.Sprintf("%spackage %s %s (%s)", space(prefix(p.first)), x.Name, x.New, manager)))
 		case x.New == "":
@@ -276,6 +279,7 @@ func (d *differ) packages(ctx context.Context, p *volumePair, a, b *image.Volume
 			d.w.printf("~ %s\n", d.w.name(fmt.Sprintf("%spackage %s %s -> %s (%s)", space(prefix(p.first)), x.Name, x.Old, x.New, manager)))
 		}
 	}
+	return nil
 }
 
 // space puts one behind what is not empty.
