@@ -47,7 +47,7 @@ type cli struct {
 	Audit       auditCmd       `cmd:"" help:"Look for secrets, identities and leftovers that must not be shipped."`
 	Seal        sealCmd        `cmd:"" help:"Take out what must not be shipped, and audit the result."`
 	Personalise personaliseCmd `cmd:"" help:"Give one copy of an image an identity of its own."`
-	Compare     compareCmd     `cmd:"" help:"Find secrets that two images have in common."`
+	Compare     compareCmd     `cmd:"" help:"Explain by rule in what two images of one product differ, and find secrets they share."`
 	Rules       rulesCmd       `cmd:"" help:"List what audit looks for."`
 	Mount       mountCmd       `cmd:"" help:"Mount an image for reading and writing."`
 	Umount      umountCmd      `cmd:"" help:"End a mount, when everything is written."`

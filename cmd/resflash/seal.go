@@ -57,8 +57,7 @@ that is changed in its place this happens after the changes are saved, and an
 interruption leaves the rest for the next time. --no-scrub leaves it out.
 
 What is left of errors and warnings is printed, with --verbose also what was done, and
-infos. With SOURCE_DATE_EPOCH, the
-same image gives the same bytes.
+infos. With SOURCE_DATE_EPOCH, the same image gives the same bytes.
 
 --json prints {"image", "sealed", "changed", "before": {"error", "warning", "info"},
 "after": {…}, "steps": [{"state" (done, refused, opt-in, no-fix, in-vain), "verb",
