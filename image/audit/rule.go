@@ -3,6 +3,7 @@ package audit
 import (
 	"slices"
 	"strings"
+	"sync"
 )
 
 // System is a set of operating systems.
@@ -157,7 +158,10 @@ var families = []*family{
 }
 
 // Rules returns the catalogue, in the order of reports.
-func Rules() []*Rule {
+func Rules() []*Rule { return slices.Clone(catalogue()) }
+
+// catalogue gives each rule its family, once: audits run side by side.
+var catalogue = sync.OnceValue(func() []*Rule {
 	var all []*Rule
 	for _, f := range families {
 		for _, c := range f.checks {
@@ -169,7 +173,7 @@ func Rules() []*Rule {
 		}
 	}
 	return append(all, sharedSecret, auditIncomplete)
-}
+})
 
 // FamilyTitle says what the rules of a family are about.
 func FamilyTitle(name string) string {

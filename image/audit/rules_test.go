@@ -139,6 +139,18 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	})
 }
 
+// Images are audited side by side, and the rules are shared: the race detector
+// saw each audit write the families of the rules anew.
+func TestAuditsSideBySideShareTheRules(t *testing.T) {
+	for i, c := range samples[Linux][:8] {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			r := audit(t, one(t, systemFiles[Linux].with(c.bad).build()), Options{})
+			assert.NotEmpty(t, r.Findings)
+		})
+	}
+}
+
 // The same image gives the same report.
 func TestStable(t *testing.T) {
 	eachSample(t, func(t *testing.T, system System, c sample) {
