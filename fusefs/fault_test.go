@@ -1,6 +1,7 @@
 package fusefs_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -196,6 +198,76 @@ func TestInterrupt(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("the reader cannot be killed")
 	}
+	assert.Empty(t, said.String())
+}
+
+// While reads hang, because the image does, other files can be looked at, and the
+// mount can be ended.
+func TestHangingReadsDoNotStopOthers(t *testing.T) {
+	mem := memfs.New()
+	const readers = 8
+	for i := range readers {
+		mem.AddFile(fmt.Sprintf("/f%d", i), []byte("never read"))
+	}
+	mem.AddFile("/other", nil)
+	fsys := slow{mem, make(chan struct{}, readers)}
+	mnt, said := mountOne(t, fusefs.Volume{FS: fsys})
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer null.Close()
+	for i := range readers {
+		reader, err := os.StartProcess("/bin/cat", []string{"cat", fmt.Sprintf("%s/f%d", mnt, i)}, &os.ProcAttr{Files: []*os.File{nil, null, null}})
+		require.NoError(t, err)
+		defer reader.Wait()
+		defer reader.Kill()
+		<-fsys.entered
+	}
+	assert.Len(t, names(t, mnt), readers+1)
+	_, err = os.Stat(mnt + "/other")
+	assert.NoError(t, err)
+	assert.Empty(t, said.String())
+}
+
+// Programs that ask at the same time, for what is answered at once and for what
+// takes long, all get their own answers.
+func TestCrowd(t *testing.T) {
+	fsys, dev := onDevice(t, 64<<20)
+	const files = 64
+	for i := range files {
+		if i < 8 {
+			fsys.AddDir(fmt.Sprintf("/d%d", i))
+		}
+		fsys.AddFile(fmt.Sprintf("/d%d/f%d", i%8, i), noise(1000+i))
+	}
+	big := noise(16 << 20)
+	fsys.AddFile("/big", big)
+	mnt, said := mountOne(t, fusefs.Volume{FS: fsys, Device: dev})
+	var crowd sync.WaitGroup
+	for range 2 {
+		crowd.Go(func() {
+			got, err := os.ReadFile(mnt + "/big")
+			assert.NoError(t, err)
+			assert.True(t, bytes.Equal(big, got))
+		})
+	}
+	for c := range 6 {
+		crowd.Go(func() {
+			for i := range files * 4 {
+				i = (i*7 + c*11) % files
+				name := fmt.Sprintf("%s/d%d/f%d", mnt, i%8, i)
+				st, err := os.Lstat(name)
+				if assert.NoError(t, err) {
+					assert.Equal(t, int64(1000+i), st.Size())
+				}
+				_, err = os.Lstat(fmt.Sprintf("%s/none-%d-%d", mnt, c, i))
+				assert.ErrorIs(t, err, fs.ErrNotExist)
+				if names, err := os.ReadDir(fmt.Sprintf("%s/d%d", mnt, i%8)); assert.NoError(t, err) {
+					assert.Len(t, names, files/8)
+				}
+			}
+		})
+	}
+	crowd.Wait()
 	assert.Empty(t, said.String())
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"syscall"
 	"time"
@@ -48,11 +49,6 @@ func (r *raw) Read(cancel <-chan struct{}, input *fuse.ReadIn, buf []byte) (fuse
 		return nil, fuse.EINVAL
 	}
 	ctx := request(cancel)
-	if len(buf) >= spliceMin {
-		if f, at, n, ok := v.run(ctx, ino, off, len(buf)); ok {
-			return fuse.ReadResultFd(f.Fd(), at, n), fuse.OK
-		}
-	}
 	n, err := v.fs.ReadAt(ctx, ino, buf, off)
 	if errors.Is(err, context.Canceled) {
 		// A signal, which may be of no consequence: the timer of a program, the
@@ -78,9 +74,22 @@ func (r *raw) Read(cancel <-chan struct{}, input *fuse.ReadIn, buf []byte) (fuse
 			return nil, r.status(err)
 		}
 	}
-	// Not ReadResultData: go-fuse tries to splice that, in vain, at the cost of
-	// a quarter of a small read.
-	return fuse.ReadResultVector([][]byte{buf[:n]}), fuse.OK
+	return fuse.ReadResultData(buf[:n]), fuse.OK
+}
+
+// run returns where in a file of the host the bytes lie that a read asks for, if
+// they do in one piece.
+func (r *raw) run(in *fuse.ReadIn) (f *os.File, at int64, n int, ok bool) {
+	defer func() {
+		if recover() != nil {
+			ok = false // Read will meet it again
+		}
+	}()
+	v, ino, err := r.find(in.NodeId)
+	if err != nil || in.Offset > math.MaxInt64 {
+		return nil, 0, 0, false
+	}
+	return v.run(uninterrupted, ino, int64(in.Offset), int(in.Size))
 }
 
 // run returns where the want bytes at off of a file, or those up to its end,
@@ -107,7 +116,7 @@ func (v *volume) run(ctx request, ino vfs.Ino, off int64, want int) (f *os.File,
 	return f, at, want, true
 }
 
-// fitsPipe reports whether the pipe through which go-fuse splices n bytes at byte
+// fitsPipe reports whether the pipe through which an answer of n bytes at byte
 // at of a file holds them all at once. A splice that does not fit ends where the
 // pipe is full, and the kernel takes what is missing for the end of the file. The
 // pipe is made for the bytes of the answer and one page more; but each page that

@@ -64,6 +64,11 @@
 // faster: a small file is one write anyway, and every file written would need
 // another request for its times.
 //
+// Most of what a small request costs is waking: the program wakes the server, and
+// is woken by it. So one goroutine reads the requests, answers by itself what is
+// answered quickly, and asks for the next one a few times before it sleeps (see
+// loop.go).
+//
 // Inode numbers: st_ino is volume<<48 | inode number, where the volume that is
 // the root of the mount is 0. A file whose inode number needs more than 48
 // bits cannot be told apart from others, and looking it up fails with

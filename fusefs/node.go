@@ -62,7 +62,7 @@ type raw struct {
 	owner     *Owner
 	keepOwner bool
 
-	// What the kernel offers; set by Init.
+	// What the kernel offers.
 	noOpen, noOpenDir bool
 }
 
@@ -116,7 +116,6 @@ func (v *volume) nodeID(ino vfs.Ino) uint64 {
 
 // find returns what node id means.
 func (r *raw) find(id uint64) (*volume, vfs.Ino, error) {
-	breathe()
 	if id == fuse.FUSE_ROOT_ID {
 		return r.volumes[0], r.volumes[0].root, nil
 	}
@@ -186,9 +185,9 @@ func (r *raw) graft(ctx context.Context, g Graft) error {
 // String names the file system in go-fuse's messages.
 func (r *raw) String() string { return fsType }
 
-// Init is called before the first request is read.
-func (r *raw) Init(server *fuse.Server) {
-	flags := server.KernelSettings().Flags64()
+// connected is called before the first request is read, with what the kernel
+// offers.
+func (r *raw) connected(flags uint64) {
 	r.noOpen = flags&fuse.CAP_NO_OPEN_SUPPORT != 0
 	r.noOpenDir = flags&fuse.CAP_NO_OPENDIR_SUPPORT != 0
 }

@@ -12,7 +12,7 @@ import (
 
 // Server is a mount that is being served.
 type Server struct {
-	fuse  *fuse.Server
+	loop  *loop
 	raw   *raw
 	at    *mountPoint
 	ended chan struct{} // closed when the last request has been answered
@@ -25,9 +25,6 @@ type Server struct {
 // ordinary users end at 1 MiB.
 const requestMax = 512 << 10
 
-// inflightMax bounds the memory that requests take, in bytes.
-const inflightMax = 24 << 20
-
 func serve(dir string, raw *raw, opt Options) (*Server, error) {
 	at, fd, err := mount(dir, raw.writable, opt)
 	if err != nil {
@@ -35,7 +32,6 @@ func serve(dir string, raw *raw, opt Options) (*Server, error) {
 	}
 	logger := log.New(logWriter(raw.logOnceWriter(opt.Debug)), "", 0)
 	settings := &fuse.MountOptions{
-		Name:          fsType,
 		Debug:         opt.Debug,
 		Logger:        logger,
 		MaxWrite:      requestMax, // go-fuse: also of reads
@@ -50,14 +46,13 @@ func serve(dir string, raw *raw, opt Options) (*Server, error) {
 	}
 	if raw.writable {
 		settings.MaxWrite = writeMax // reads are kept smaller by max_read
-		settings.MaxInflightRequestBytes = inflightMax
 		settings.ExtraCapabilities |= fuse.CAP_HANDLE_KILLPRIV_V2
 	}
-	srv, err := fuse.NewServer(raw, fmt.Sprintf("/dev/fd/%d", fd), settings)
+	l, err := connect(fd, raw, settings)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("mount on %s: %w", dir, err), at.unmount(true))
 	}
-	s := &Server{fuse: srv, raw: raw, at: at, ended: make(chan struct{}), done: make(chan struct{})}
+	s := &Server{loop: l, raw: raw, at: at, ended: make(chan struct{}), done: make(chan struct{})}
 	go s.serve(opt.CommitEvery)
 	at.disarmPoll()
 	at.readAhead(opt.MaxReadAhead)
@@ -76,7 +71,7 @@ func (s *Server) serve(every time.Duration) {
 	} else {
 		close(stopped)
 	}
-	s.fuse.Serve()
+	s.loop.serve()
 	close(s.ended)
 	<-stopped
 	s.err = s.raw.end()

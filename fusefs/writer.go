@@ -114,7 +114,9 @@ func (w *writer) makeRoom() bool {
 	if !w.freed.Load() {
 		return false
 	}
-	time.Sleep(time.Millisecond) // what was removed last may be about to be forgotten
+	// What was removed last may be about to be forgotten; the one who waits here
+	// may be the one who reads that, until the lead is taken away.
+	time.Sleep(3 * patience)
 	w.settle()
 	return w.commit() == nil
 }

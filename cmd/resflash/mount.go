@@ -106,7 +106,6 @@ func (c *mountCmd) Run(ctx context.Context, w *world) error {
 // serve waits for the mount to end, or ends it on a signal. The error is that
 // of the last commit.
 func serve(ctx context.Context, w *world, server *fusefs.Server) error {
-	fusefs.DedicateProcess()
 	ended := make(chan struct{})
 	go func() {
 		server.Wait()

@@ -5,14 +5,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
 
 	gofs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
-
-	"github.com/resflash/resflash/fusefs"
 )
 
 // The ceilings: what go-fuse can do when the file system behind it costs
@@ -59,7 +58,7 @@ func serveLoopbackWith(dir, mnt string, opts fuse.MountOptions) error {
 	if err != nil {
 		return err
 	}
-	fusefs.DedicateProcess() // as good as it gets
+	dedicate() // as good as it gets
 	srv.Wait()
 	return nil
 }
@@ -101,7 +100,7 @@ func serveMemory(dir, mnt string) error {
 	if err != nil {
 		return err
 	}
-	fusefs.DedicateProcess() // as good as it gets
+	dedicate() // as good as it gets
 	srv.Wait()
 	return nil
 }
@@ -179,7 +178,7 @@ func serveRaw(dir, mnt string) error {
 		return err
 	}
 	go srv.Serve()
-	fusefs.DedicateProcess() // as good as it gets
+	dedicate() // as good as it gets
 	srv.Wait()
 	return nil
 }
@@ -268,3 +267,8 @@ func (r *rawFS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadR
 	// A vector, because go-fuse tries to splice plain data first.
 	return fuse.ReadResultVector([][]byte{n.data[in.Offset:][:size]}), fuse.OK
 }
+
+// dedicate makes go-fuse's own loop, with which the ceilings are served, as fast
+// as it gets: if its readers, who sleep in the kernel, hold every P, the runtime's
+// monitor takes these away again and again.
+func dedicate() { runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2) }

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
-
-	"github.com/resflash/resflash/fusefs"
 )
 
 // memFS is the ceiling for writing: what go-fuse can do when storing things
@@ -39,7 +37,7 @@ func serveWritableMemory(mnt string) error {
 		return err
 	}
 	go srv.Serve()
-	fusefs.DedicateProcess() // as good as it gets
+	dedicate() // as good as it gets
 	srv.Wait()
 	return nil
 }

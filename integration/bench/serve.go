@@ -58,7 +58,6 @@ func serveImage(path, mnt string) error {
 		if err != nil {
 			return err
 		}
-		fusefs.DedicateProcess()
 		profile(func() { err = srv.Wait() })
 		return err
 	}
