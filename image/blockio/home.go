@@ -12,7 +12,7 @@ const homeBuffer = 1 << 20
 // write. Nothing beside them is touched.
 func (s *sectorSet) writeHome(dev Writable) (written int64, err error) {
 	size := dev.Size()
-	var buf []byte
+	buf := make([]byte, 0, min(homeBuffer, s.held*pageLen))
 	start := int64(0) // where buf goes
 	flush := func() error {
 		if len(buf) == 0 {
