@@ -8,6 +8,7 @@ const (
 	codeNotClean        = "not-clean"
 	codeJournal         = "journal"
 	codeJournalReplay   = "journal-replay"
+	codeJournalError    = "journal-error"
 	codeGroupDesc       = "group-descriptor"
 	codeGroupFlags      = "group-flags"
 	codeGroupUnused     = "group-unused"
@@ -81,6 +82,7 @@ func Codes() []Code {
 		{codeGroupFlags, "a group descriptor has flags that it cannot have", always},
 		{codeJournal, "the journal cannot be used, or does not fit the superblock", never},
 		{codeJournalReplay, "the journal has to be replayed", sometimes},
+		{codeJournalError, "the kernel noted an error in the journal", always},
 		{codeNotClean, "the file system was not cleanly unmounted, or has met errors", always},
 		{codeOrphan, "files were being deleted or cut when the file system was last mounted", sometimes},
 		{codeOrphanFile, "the file that lists such files is damaged", never},

@@ -114,6 +114,43 @@ func TestRepair(t *testing.T) {
 	}
 }
 
+// What went wrong once: an error that the kernel had noted in the journal, which
+// e2fsck clears, and an inode for online resizing of 158 TiB, which it cuts.
+func TestOnceMissed(t *testing.T) {
+	testtool.Sequential(t)
+	for _, h := range healthyExt4s(t) {
+		for _, was := range []struct {
+			mix, what string
+			seed      uint64
+		}{{"1k", "anything", 12}, {"no-uninit", "anything", 250}} {
+			if h.name == was.mix {
+				repairExt4(t, t.TempDir(), h, was.what, was.seed)
+			}
+		}
+	}
+}
+
+func TestErrorNotedInTheJournal(t *testing.T) {
+	testtool.Sequential(t)
+	h := healthyExt4s(t)[0]
+	data := bytes.Clone(h.data)
+	at := bytes.Index(data, []byte{0xC0, 0x3B, 0x39, 0x98, 0, 0, 0, 4})
+	require.Positive(t, at)
+	data[at+0x23] = 5
+	found, _ := e2fsck(t, t.TempDir(), data)
+	assert.True(t, found)
+	tx := blockio.NewSession(blockio.NewMemory(data), blockio.SessionOptions{Atomic: true})
+	var list []vfs.Finding
+	require.NoError(t, Repair(ctx, tx, vfs.RepairPreen, func(f vfs.Finding) { list = append(list, f) }))
+	require.NoError(t, tx.Commit(ctx))
+	require.Len(t, list, 1)
+	assert.Equal(t, "journal-error", list[0].Code)
+	assert.Contains(t, list[0].Detail, "error 5")
+	found, said := e2fsck(t, t.TempDir(), data)
+	assert.False(t, found, said)
+	assert.Equal(t, h.data, data)
+}
+
 type ext4Result struct {
 	list         []vfs.Finding
 	theirs, ours int

@@ -63,6 +63,13 @@ func (c *checker) checkJournal() error {
 	if err != nil {
 		return err
 	}
+	if j.js.Errno != 0 {
+		if _, mend := c.problem(j.aboutErrno()); mend {
+			if err := j.forgive(); err != nil {
+				return err
+			}
+		}
+	}
 	if j.js.Start == 0 && !needs || j.js.Start != 0 && !needs && !c.fromCopy {
 		if j.js.Start != 0 {
 			f := aboutSuper(codeJournal, 0x60, "the journal holds transactions, but the superblock does not say that it has to be replayed")
@@ -360,6 +367,25 @@ func (c *checker) formatJournal(in *inode, f *finding) error {
 func (j *journal) empty(seq uint32) error {
 	be.PutUint32(j.super[0x18:], seq)
 	be.PutUint32(j.super[0x1C:], 0)
+	return j.writeSuper()
+}
+
+// aboutErrno is the finding of an error that the kernel noted: it noted it here
+// because the superblock could not be written, and tells it at the next mount.
+func (j *journal) aboutErrno() finding {
+	return finding{vfs.Finding{
+		Code: codeJournalError, Structure: "journal", Off: j.c.off(j.runs[0].start) + 0x20, Preen: true,
+		Detail: fmt.Sprintf("holds error %d, noted when it was mounted the last time", int32(j.js.Errno)),
+	}, 0}
+}
+
+// forgive clears that error.
+func (j *journal) forgive() error {
+	be.PutUint32(j.super[0x20:], 0)
+	return j.writeSuper()
+}
+
+func (j *journal) writeSuper() error {
 	if j.js.BlockChecksums() {
 		be.PutUint32(j.super[0xFC:], ondisk.JournalSuperChecksum(j.super))
 	}

@@ -92,6 +92,8 @@ func (c *checker) resizeProblem(in *inode) (why string, blocks uint64, err error
 		return fmt.Sprintf("mode %#o, %d links", in.Mode, in.Links), 0, nil
 	case in.has(ondisk.FlExtents | ondisk.FlInlineData):
 		return fmt.Sprintf("flags %#x", in.Flags), 0, nil
+	case in.Size > c.resizeSize():
+		return fmt.Sprintf("%d bytes, and %d is the most", in.Size, c.resizeSize()), 0, nil
 	case !blockio.IsZero(in.Block[:second]) || !blockio.IsZero(in.Block[second+4:]):
 		return "it has other pointers than the one", 0, nil
 	case !c.fits(p, 1) || c.isMeta(p, 1):
@@ -137,6 +139,10 @@ func (c *checker) resizeProblem(in *inode) (why string, blocks uint64, err error
 	}
 	return "", blocks, nil
 }
+
+// resizeSize is how large the inode for online resizing is made, in bytes: up to
+// where its one pointer reaches.
+func (c *checker) resizeSize() uint64 { return (directPointers + c.ptrs + c.ptrs*c.ptrs) << c.bshift }
 
 // checkResizeInode looks at the inode for online resizing as a whole. It comes
 // before the inodes are scanned, because a repair needs a block for it.
@@ -197,7 +203,7 @@ func (c *checker) buildResizeInode(in *inode) error {
 	clear(in.raw)
 	ondisk.SetInodeMode(in.raw, typeReg|0o600)
 	ondisk.SetLinks(in.raw, 1)
-	ondisk.SetInodeSize(in.raw, (directPointers+c.ptrs+c.ptrs*c.ptrs)<<c.bshift)
+	ondisk.SetInodeSize(in.raw, c.resizeSize())
 	ondisk.SetInodeBlocks(in.raw, blocks<<c.clusterShift<<(c.bshift-9))
 	le.PutUint32(ondisk.InodeBlock(in.raw)[second:], uint32(p))
 	if c.isize > ondisk.InodeSizeOld {
@@ -229,7 +235,7 @@ func (c *checker) blockOfNobody() (uint64, bool) {
 // among the metadata anyway.
 func (c *checker) scanResize(in *inode) error {
 	if !c.hasCompat(ondisk.CompatResizeInode) {
-		if blockio.IsZero(in.Block[:]) && in.Mode == 0 {
+		if blockio.IsZero(in.Block[:]) && in.Mode == 0 && in.Size == 0 && in.BlocksLo == 0 {
 			return nil
 		}
 		if _, mend := c.fault(c.aboutInode(codeResize, in.num, "in use without the feature resize_inode")); mend {

@@ -263,6 +263,24 @@ func TestAgreement(t *testing.T) {
 	}
 }
 
+// What went wrong once: an entry that was made to lead to a directory came
+// before the one to which the directory belongs, and got it.
+func TestDirectoryStaysWhereItsDotDotLeads(t *testing.T) {
+	testtool.Sequential(t)
+	slot := 0
+	for damages[slot].name != "slot" {
+		slot++
+	}
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			v := newVictim(t, k)
+			img := v.image.clone()
+			img.t = t
+			v.judge(t, img, damages[slot].do(v, img, rand.New(rand.NewPCG(55, 42))))
+		})
+	}
+}
+
 func (v *victim) judge(t *testing.T, img *image, harmed []string) bool {
 	start := time.Now()
 	found, err := img.check()

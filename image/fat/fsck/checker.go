@@ -33,6 +33,8 @@ type checker struct {
 	dirs    []dirRef
 	label   *ondisk.Dirent // in the root directory, if there is one
 
+	searched int64 // bytes, for where directories belong
+
 	allocAt uint32 // where the last allocation was
 	lostNum int    // of the last name that was tried
 }
@@ -46,7 +48,7 @@ func newChecker(ctx context.Context, dev blockio.Device, mode vfs.RepairMode, re
 
 // round goes through all passes once.
 func (c *checker) round() error {
-	c.count, c.unmended, c.stopped = 0, 0, false
+	c.count, c.unmended, c.stopped, c.searched = 0, 0, false, 0
 	c.dirs, c.label, c.allocAt, c.lostNum = c.dirs[:0], nil, ondisk.FirstCluster, 0
 	for _, pass := range [...]func() error{
 		c.setup, c.checkTables, c.checkDirs, c.checkFiles, c.checkLost, c.checkLabel, c.checkInfo, c.table.flush,

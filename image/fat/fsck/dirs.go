@@ -228,6 +228,16 @@ func (c *checker) checkSubdir(d *dir, e *entry) error {
 		}
 		return c.makeFile(d, e)
 	}
+	here := c.dirs[d.ref].start
+	if d.isRoot() {
+		here = 0
+	}
+	if other, err := c.isElsewhere(start, here); err != nil || other {
+		if err != nil {
+			return err
+		}
+		return drop(codeDirTwice, fmt.Sprintf("the directory in cluster %d, which is in the one that its \"..\" leads to", start), "a name that leads to what is found elsewhere")
+	}
 	if e.dirent.Size != 0 {
 		f := c.finding(d, e, codeDirSize, fmt.Sprintf("a directory with the size %d", e.dirent.Size))
 		f.Preen = true
