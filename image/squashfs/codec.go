@@ -1,16 +1,13 @@
 package squashfs
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"sync"
 
-	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
 
+	"github.com/resflash/resflash/image/squashfs/inflate"
 	"github.com/resflash/resflash/image/squashfs/lzma"
 	"github.com/resflash/resflash/image/squashfs/ondisk"
 	"github.com/resflash/resflash/image/vfs"
@@ -29,7 +26,7 @@ var errTooLong = errors.New("holds more than a block")
 func newCodec(c ondisk.Compression) (codec, error) {
 	switch c {
 	case ondisk.Gzip:
-		return &zlibCodec{}, nil
+		return zlibCodec{}, nil
 	case ondisk.LZMA:
 		return lzmaCodec{}, nil
 	case ondisk.XZ:
@@ -46,58 +43,6 @@ func newCodec(c ondisk.Compression) (codec, error) {
 
 // compressionOff is where the superblock says which compression it is.
 const compressionOff = 20
-
-// readAll fills dst from r, whose end must come where dst ends, or before. The
-// end is asked for, because the checksum is there.
-func readAll(r io.Reader, dst []byte) (int, error) {
-	var more [1]byte
-	n := 0
-	for {
-		p := dst[n:]
-		if len(p) == 0 {
-			p = more[:]
-		}
-		k, err := r.Read(p)
-		if k > 0 && n == len(dst) {
-			return n, errTooLong
-		}
-		switch n += k; {
-		case err == io.EOF:
-			return n, nil
-		case err != nil:
-			return n, err
-		}
-	}
-}
-
-// zlibCodec keeps decoders, which are large, to be used again.
-type zlibCodec struct {
-	pool sync.Pool // of *zlibDecoder
-}
-
-type zlibDecoder struct {
-	src bytes.Reader
-	r   io.ReadCloser
-}
-
-func (c *zlibCodec) decode(dst, src []byte) (int, error) {
-	d, _ := c.pool.Get().(*zlibDecoder)
-	if d == nil {
-		d = &zlibDecoder{}
-	}
-	defer c.pool.Put(d)
-	d.src.Reset(src)
-	if d.r == nil {
-		r, err := zlib.NewReader(&d.src)
-		if err != nil {
-			return 0, err
-		}
-		d.r = r
-	} else if err := d.r.(zlib.Resetter).Reset(&d.src, nil); err != nil {
-		return 0, err
-	}
-	return readAll(d.r, dst)
-}
 
 // zstdCodec decodes with as many decoders as there are processors.
 type zstdCodec struct{ d *zstd.Decoder }
@@ -121,6 +66,10 @@ func (c zstdCodec) decode(dst, src []byte) (int, error) {
 	}
 	return len(out), nil
 }
+
+type zlibCodec struct{}
+
+func (zlibCodec) decode(dst, src []byte) (int, error) { return inflate.Decode(dst, src) }
 
 type lz4Codec struct{}
 
