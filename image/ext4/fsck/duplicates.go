@@ -4,7 +4,7 @@ import "github.com/resflash/resflash/image/ext4/ondisk"
 
 // Pass 1b deals with blocks that two files claim. The first keeps them; the
 // later one gets a copy of them, so that both still have their contents,
-// whichever was damaged.
+// whichever was damaged. (Where there is no space for that: greedy.go.)
 
 // What a duplicate is.
 const (
@@ -33,6 +33,11 @@ func (c *checker) duplicate(d dup) {
 
 // pass1b reports the duplicates, and mends them.
 func (c *checker) pass1b() error {
+	if len(c.dups) > 1 && c.short() {
+		if done, err := c.blame(); err != nil || done {
+			return err
+		}
+	}
 	for i := 0; i < len(c.dups); {
 		j := i + 1
 		for j < len(c.dups) && c.dups[j].ino == c.dups[i].ino {
