@@ -3,6 +3,7 @@ package ext4
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/resflash/resflash/image/ext4/ondisk"
 )
@@ -119,8 +120,16 @@ func (w *Writer) writeSuper() error {
 		sb.FreeBlocksCountHi = uint32(blocks >> 32)
 	}
 	sb.FreeInodesCount = uint32(w.total.freeInodes)
-	now := w.now().Unix()
-	sb.Wtime, sb.WtimeHi = uint32(now), uint8(now>>32)
+	now := w.now()
+	if !w.clocked {
+		now = now.Add(-tick)
+	}
+	sb.Wtime, sb.WtimeHi = uint32(now.Unix()), uint8(now.Unix()>>32)
 	ondisk.EncodeSuperblock(b, sb)
 	return nil
 }
+
+// tick is how far time(2) may be behind the time of day: it moves with the
+// ticks of the kernel. e2fsck asks it, and takes a superblock that was written
+// in the first milliseconds of a second for one from the future.
+const tick = 10 * time.Millisecond

@@ -94,7 +94,7 @@ func newMaker(dev blockio.Transaction, opt vfs.FormatOptions) (*maker, error) {
 // inodes, which have more or fewer bits for it.
 func (m *maker) setTime(now time.Time) error {
 	if now.IsZero() {
-		now = time.Now()
+		now = time.Now().Add(-tick)
 	}
 	sec := now.Unix()
 	limit := int64(math.MaxInt32)

@@ -54,6 +54,7 @@ type Writer struct {
 	held       int64                // clusters of orphans
 	reserve    bool                 // may be used
 	now        func() time.Time
+	clocked    bool // now is what SetClock gave
 	rnd        *rand.Rand
 	op         op // the one that runs
 	zeros      []byte
@@ -187,7 +188,7 @@ func newExtraIsize(sb *ondisk.Superblock, inodeSize int64) uint16 {
 func (w *Writer) SetClock(now func() time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.now = now
+	w.now, w.clocked = now, true
 }
 
 // SetSeed implements [vfs.Seeded]: generations of inodes, and the groups of
