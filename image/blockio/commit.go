@@ -109,6 +109,12 @@ func (s *Session) commit(ctx context.Context) error {
 	if s.broken != nil {
 		return s.broken
 	}
+	if err := s.held.flush(s.writeBase); err != nil {
+		return hostFull(err)
+	}
+	if s.private && s.unsynced.Load() {
+		s.commits.Add(1)
+	}
 	if err := s.syncBase(); err != nil {
 		return err
 	}
@@ -121,7 +127,7 @@ func (s *Session) commit(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	journaled := s.journal != nil && !s.private
+	journaled := s.journal != nil
 	if journaled {
 		if err := s.writeJournal(s.collected.extents(s.Size())); err != nil {
 			return err
@@ -135,7 +141,6 @@ func (s *Session) commit(ctx context.Context) error {
 		if err := s.syncBase(); err != nil {
 			return err
 		}
-		err = s.publish()
 	case s.opt.Atomic:
 		err = s.base.Sync()
 		s.unsynced.Store(err != nil)
@@ -287,6 +292,7 @@ func (s *Session) breakBy(err error) {
 // discard forgets what is collected. Requires gate, alone, and mu.
 func (s *Session) discard() {
 	s.collected.clear()
+	s.held.drop()
 	if s.journal != nil && !s.journal.sealed {
 		s.journal.back(mark{end: journalStart})
 	}

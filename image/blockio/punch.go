@@ -56,6 +56,9 @@ func (s *Session) Punch(off, n int64) (bool, error) {
 			return false, err
 		}
 	}
+	if err := s.held.flush(s.writeBase); err != nil {
+		return false, err
+	}
 	done, err := p.Punch(off, n)
 	s.unsynced.Store(true)
 	return done, err

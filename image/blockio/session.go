@@ -30,6 +30,7 @@ type Session struct {
 
 	mu        sync.RWMutex
 	collected sectorSet
+	held      gather   // short writes that nobody needs on the device yet: see holds
 	spillAt   int      // pages in memory at which to spill
 	named     []extent // what a journal that is not yet dead for good names
 	members   []Participant
@@ -55,8 +56,8 @@ type SessionOptions struct {
 	// called with it.
 	Journal JournalStore
 	// Private says that nobody else sees the device: it is an overlay, or a copy
-	// that has no name yet. There is no need of a journal then, and what memory
-	// has no room for goes straight to its place.
+	// that has no name yet. There is no need of a journal then: everything goes
+	// straight to its place, and cannot be discarded.
 	Private bool
 	// Publish is called at the end of the first commit of a private session,
 	// which is not private any more when it has succeeded.
@@ -135,7 +136,7 @@ func (s *Session) Join(p Participant) (leave func()) {
 func (s *Session) ReadAt(p []byte, off int64) (int, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	n, err := s.base.ReadAt(p, off)
+	n, err := s.readBase(p, off)
 	if err != nil && err != io.EOF {
 		return n, err
 	}
@@ -145,6 +146,18 @@ func (s *Session) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
+// readBase reads what has been written to the device below, or is on its way.
+func (s *Session) readBase(p []byte, off int64) (int, error) {
+	if !s.holds() {
+		return s.base.ReadAt(p, off)
+	}
+	return s.held.readOver(p, off, s.base.ReadAt)
+}
+
+// holds says whether short writes may wait for each other: nothing is promised
+// before the commit.
+func (s *Session) holds() bool { return s.opt.Atomic || s.opt.Private }
+
 // FileRange implements [FileBacked]: false for what is collected.
 func (s *Session) FileRange(off, n int64) (*os.File, int64, bool) {
 	fb, ok := s.base.(FileBacked)
@@ -153,7 +166,7 @@ func (s *Session) FileRange(off, n int64) (*os.File, int64, bool) {
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.collected.hides(off, n) {
+	if s.collected.hides(off, n) || s.held.overlaps(off, off+n) {
 		return nil, 0, false
 	}
 	return fb.FileRange(off, n)
@@ -163,6 +176,9 @@ func (s *Session) FileRange(off, n int64) (*os.File, int64, bool) {
 func (s *Session) SeekData(off int64) (int64, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	if err := s.held.flush(s.writeBase); err != nil {
+		return 0, err
+	}
 	return s.collected.seekData(s.base, off)
 }
 
@@ -170,6 +186,9 @@ func (s *Session) SeekData(off int64) (int64, error) {
 func (s *Session) SeekHole(off int64) (int64, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	if err := s.held.flush(s.writeBase); err != nil {
+		return 0, err
+	}
 	return s.collected.seekHole(s.base, off)
 }
 
@@ -180,7 +199,8 @@ func (s *Session) inside(off int64, n int) error {
 	return nil
 }
 
-// WriteAt implements [Transaction]: p is collected.
+// WriteAt implements [Transaction]: p is collected, unless nobody sees it
+// anyway.
 func (s *Session) WriteAt(p []byte, off int64) (int, error) {
 	if err := s.inside(off, len(p)); err != nil {
 		return 0, err
@@ -189,11 +209,26 @@ func (s *Session) WriteAt(p []byte, off int64) (int, error) {
 	defer s.gate.RUnlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.collect(p, off)
+	if !s.private {
+		return s.collect(p, off)
+	}
+	if s.broken != nil {
+		return 0, s.broken
+	}
+	if err := s.held.write(p, off, s.writeBase); err != nil {
+		return 0, err
+	}
+	s.metaBytes.Add(int64(len(p)))
+	return len(p), nil
 }
 
 // collect lays p over the device. Requires gate and mu.
 func (s *Session) collect(p []byte, off int64) (int, error) {
+	if s.held.overlaps(off, off+int64(len(p))) {
+		if err := s.held.flush(s.writeBase); err != nil {
+			return 0, err
+		}
+	}
 	// In portions that memory has room for.
 	done := 0
 	for done < len(p) {
@@ -225,12 +260,12 @@ func (s *Session) WriteData(p []byte, off int64, fresh bool) error {
 	s.gate.RLock()
 	defer s.gate.RUnlock()
 	end := off + int64(len(p))
-	if !s.opt.Atomic || fresh {
+	if !s.opt.Atomic || fresh || s.private {
 		s.mu.RLock()
 		if s.broken == nil && !s.collected.overlaps(off, end) && !touches(s.named, off, end) {
 			// The common case, in which writers do not wait for each other.
 			defer s.mu.RUnlock()
-			return s.writeBase(p, off)
+			return s.writeData(p, off)
 		}
 		s.mu.RUnlock()
 	}
@@ -239,7 +274,7 @@ func (s *Session) WriteData(p []byte, off int64, fresh bool) error {
 	if s.broken != nil {
 		return s.broken
 	}
-	if s.opt.Atomic && !fresh {
+	if s.opt.Atomic && !fresh && !s.private {
 		_, err := s.collect(p, off)
 		return err
 	}
@@ -255,7 +290,7 @@ func (s *Session) WriteData(p []byte, off int64, fresh bool) error {
 		n := stop - off
 		var err error
 		if pg == nil {
-			err = s.writeBase(p[:n], off)
+			err = s.writeData(p[:n], off)
 		} else {
 			_, err = s.collect(p[:n], off)
 		}
@@ -267,12 +302,24 @@ func (s *Session) WriteData(p []byte, off int64, fresh bool) error {
 	return nil
 }
 
+// writeData writes contents to their place, now or soon.
+func (s *Session) writeData(p []byte, off int64) error {
+	write := s.writeBase
+	if s.holds() {
+		write = func(p []byte, off int64) error { return s.held.write(p, off, s.writeBase) }
+	}
+	err := write(p, off)
+	if err == nil {
+		s.dataBytes.Add(int64(len(p)))
+	}
+	return err
+}
+
 func (s *Session) writeBase(p []byte, off int64) error {
 	n, err := s.base.WriteAt(p, off)
 	// Set after the write, so that a Sync that runs meanwhile does not count.
 	s.unsynced.Store(true)
 	s.recent.Add(int64(n))
-	s.dataBytes.Add(int64(n))
 	return err
 }
 
@@ -285,7 +332,8 @@ func (s *Session) Sync() error {
 }
 
 // Discard forgets what was collected since the last commit. Contents that were
-// written to free space stay there; nothing refers to them.
+// written to free space stay there; nothing refers to them. So does everything
+// of a private session: who owns the device throws it away.
 func (s *Session) Discard() {
 	s.gate.Lock()
 	defer s.gate.Unlock()

@@ -44,7 +44,8 @@ func TestSessionAgreesWithMemory(t *testing.T) {
 		{1 << 20, blockio.SessionOptions{Memory: 16 << 10}},
 		{1<<20 + 777, blockio.SessionOptions{Memory: 1, Atomic: true}},
 		{3<<20 + 1, blockio.SessionOptions{Memory: 64 << 10}},
-		{1<<20 + 777, blockio.SessionOptions{Memory: 16 << 10, Private: true}},
+		{1<<20 + 777, blockio.SessionOptions{Private: true}},
+		{1<<20 + 777, blockio.SessionOptions{Private: true, Atomic: true}},
 	} {
 		t.Run(fmt.Sprintf("%d/%+v", c.size, c.opt), func(t *testing.T) {
 			rec, model := recorded(c.size)
@@ -85,7 +86,7 @@ func TestSessionAgreesWithMemory(t *testing.T) {
 					require.True(t, bytes.Equal(model[off:off+len(p)], p), "%d bytes at %d", len(p), off)
 				}
 				require.True(t, bytes.Equal(model, readAll(t, s)))
-				if opt.Atomic {
+				if opt.Atomic && !opt.Private {
 					require.True(t, bytes.Equal(committed, rec.Medium().Disk.Bytes()), "nothing is seen before the commit")
 				}
 				require.NoError(t, s.Commit(ctx))
@@ -169,10 +170,12 @@ func TestAtomicSessionCommitsOnlyWhenTold(t *testing.T) {
 	require.NoError(t, s.WriteData(make([]byte, 1000), 100_000, false), "contents that are overwritten")
 	require.NoError(t, s.Sync())
 	assert.Zero(t, rec.Len(), "neither is written, and Sync does nothing")
-	require.NoError(t, s.WriteData(make([]byte, 1000), 200_000, true), "free space")
+	require.NoError(t, s.WriteData(make([]byte, 100_000), 200_000, true), "free space")
 	assert.Equal(t, 1, rec.Len())
+	require.NoError(t, s.WriteData(make([]byte, 1000), 400_000, true), "little, in free space")
+	assert.Equal(t, 1, rec.Len(), "may wait for more")
 	require.NoError(t, s.Close())
-	copy(data[200_000:], make([]byte, 1000))
+	copy(data[200_000:], make([]byte, 100_000))
 	assert.Equal(t, data, rec.Medium().Disk.Bytes())
 }
 

@@ -42,17 +42,11 @@ func (s *Session) appendRecords() ([]placed, error) {
 // do for a while: the file system above is in the middle of something, and the
 // commit will tell. Requires gate and mu.
 func (s *Session) spill() error {
-	if s.private {
-		n, err := s.collected.writeHome(s.base)
-		s.unsynced.Store(true)
-		s.metaBytes.Add(n)
-		if err == nil {
-			s.collected.clear()
-		}
-		return err
-	}
 	if s.journal == nil {
 		return nil
+	}
+	if err := s.held.flush(s.writeBase); err != nil {
+		return err
 	}
 	var err error
 	if s.journal.sealed {

@@ -92,6 +92,8 @@ func (o *op) fillNode(in, dir *inode, node *vfs.NewNode) error {
 		in.Atime = in.Mtime
 	}
 	switch node.Mode.Type() {
+	case vfs.Regular:
+		return o.putContents(in, node.Contents)
 	case vfs.Dir:
 		in.Links = 2
 		o.f.addDir(dir)
@@ -102,6 +104,15 @@ func (o *op) fillNode(in, dir *inode, node *vfs.NewNode) error {
 		return o.makeSymlink(in, node.Target)
 	}
 	return nil
+}
+
+// putContents gives a fresh file its contents.
+func (o *op) putContents(in *inode, p []byte) error {
+	if int64(len(p)) > o.f.maxSize(in) {
+		return syscall.EFBIG
+	}
+	_, err := o.write(in, p, 0)
+	return err
 }
 
 // makeSymlink stores a target: in place of the block pointers if it is short, or

@@ -368,7 +368,7 @@ func (r *fastReplay) countBlocks(o *op, num uint32) error {
 	if err != nil {
 		return ignoreErrno(err)
 	}
-	m := o.mark(in)
+	m := o.mark(in, nil)
 	from := len(o.frees)
 	if in.hasBlocks(o.f) {
 		if err := o.releaseAll(in, false); err != nil {

@@ -42,6 +42,7 @@ type op struct {
 	path    extentPath
 	entries []byte
 	extents []ondisk.Extent
+	raw     []byte // of the mark in write
 
 	// blocked says that space was passed over because it is in use in the last
 	// commit. reuse takes it all the same.
@@ -154,10 +155,12 @@ type opMark struct {
 	raw                         []byte
 }
 
-func (o *op) mark(in *inode) opMark {
+// mark returns where the operation is now, and what in is, for which it uses
+// room.
+func (o *op) mark(in *inode, room []byte) opMark {
 	o.barrier = len(o.frees)
 	return opMark{len(o.undone), len(o.counts), len(o.frees), len(o.dead), o.freed, o.w.total,
-		*in, append([]byte(nil), in.raw...)}
+		*in, append(room[:0], in.raw...)}
 }
 
 // restore is rollback that puts the inode of the mark back as well.

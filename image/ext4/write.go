@@ -98,7 +98,8 @@ func (o *op) write(in *inode, p []byte, off int64) (int, error) {
 		if err := o.ctx.Err(); err != nil {
 			return done, err
 		}
-		m := o.mark(in)
+		m := o.mark(in, o.raw)
+		o.raw = m.raw
 		n, err := o.writePiece(in, p[done:], off+int64(done))
 		if err != nil {
 			o.restore(m, in)

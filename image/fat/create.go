@@ -88,8 +88,24 @@ func (o *op) create(dirIno vfs.Ino, name string, node *vfs.NewNode) (file, error
 		if err := o.addDir(&in, r); err != nil {
 			return in, err
 		}
+	} else if err := o.putContents(&in, node.Contents); err != nil {
+		return in, err
 	}
 	return in, o.touchDir(d)
+}
+
+// putContents gives a new file its contents.
+func (o *op) putContents(in *file, p []byte) error {
+	switch {
+	case len(p) == 0:
+		return nil
+	case int64(len(p)) > maxFile:
+		return syscall.EFBIG
+	}
+	if _, err := o.write(in, p, 0); err != nil {
+		return err
+	}
+	return o.store(in)
 }
 
 // newDirent is the entry of a file as node says.

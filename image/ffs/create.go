@@ -96,6 +96,8 @@ func (o *op) fillNode(in, dir *inode, node *vfs.NewNode) error {
 		in.Btime = o.now
 	}
 	switch node.Mode.Type() {
+	case vfs.Regular:
+		return o.putContents(in, node.Contents)
 	case vfs.Dir:
 		in.Nlink = 2
 		dir.Nlink++
@@ -107,6 +109,15 @@ func (o *op) fillNode(in, dir *inode, node *vfs.NewNode) error {
 		return o.makeSymlink(in, node.Target)
 	}
 	return nil
+}
+
+// putContents gives a fresh file its contents.
+func (o *op) putContents(in *inode, p []byte) error {
+	if int64(len(p)) > o.w.super.maxFile {
+		return syscall.EFBIG
+	}
+	_, err := o.write(in, p, 0)
+	return err
 }
 
 // makeSymlink stores a target: in place of the pointers if it is short, or else

@@ -18,41 +18,17 @@ const bufferSize = 512 << 10
 // errShrunk is a file that ends before its size says.
 var errShrunk = errors.New("became shorter while it was read")
 
-// file copies a regular file.
-func (c *copier) file(ctx context.Context, fd int, at place, st *unix.Stat_t) error {
-	node := c.node(st)
-	flags := c.flags(fd)
-	return c.once(ctx, at, hostFile{st.Dev, st.Ino}, uint64(st.Nlink), Made{Node: node, Size: st.Size}, func() (vfs.Ino, error) {
-		return c.put(ctx, at, node, func(ino vfs.Ino) error {
-			wrote, err := c.contents(ctx, fd, ino, st)
-			if err != nil || c.opt.Plain {
-				return err
-			}
-			if err := c.extended(ctx, hostAttrs{fd: fd}, ino); err != nil {
-				return err
-			}
-			if !wrote && flags == 0 {
-				return nil
-			}
-			set := vfs.SetAttr{Atime: &node.Mtime, Mtime: &node.Mtime}
-			if node.Mode&(vfs.SetUID|vfs.SetGID) != 0 {
-				set.Mode = &node.Mode // writing may have cleared them
-			}
-			if flags != 0 {
-				set.Flags = &flags
-			}
-			return c.setattr(ctx, ino, set, uint64(st.Nlink))
-		})
-	})
+func (c *copier) buffer() []byte {
+	if c.buf == nil {
+		c.buf = make([]byte, bufferSize)
+	}
+	return c.buf
 }
 
 // contents copies what is in a file, and says whether that was anything.
 func (c *copier) contents(ctx context.Context, fd int, ino vfs.Ino, st *unix.Stat_t) (wrote bool, err error) {
 	if st.Size == 0 {
 		return false, nil
-	}
-	if c.buf == nil {
-		c.buf = make([]byte, bufferSize)
 	}
 	if st.Blocks*512 >= st.Size {
 		return true, c.span(ctx, fd, ino, 0, st.Size)
@@ -91,24 +67,31 @@ func (c *copier) span(ctx context.Context, fd int, ino vfs.Ino, off, end int64) 
 			return err
 		}
 		// Later pieces begin at multiples of the buffer, and so of a block.
-		p := c.buf[:min(end, off-off%bufferSize+bufferSize)-off]
-		for n := 0; n < len(p); {
-			k, err := unix.Pread(fd, p[n:], off+int64(n))
-			if err == unix.EINTR {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			if k == 0 {
-				return errShrunk
-			}
-			n += k
+		p := c.buffer()[:min(end, off-off%bufferSize+bufferSize)-off]
+		if err := c.read(fd, p, off); err != nil {
+			return err
 		}
 		if err := c.write(ctx, ino, p, off); err != nil {
 			return err
 		}
 		off += int64(len(p))
+	}
+	return nil
+}
+
+// read fills p with what is at off.
+func (c *copier) read(fd int, p []byte, off int64) error {
+	for len(p) > 0 {
+		n, err := unix.Pread(fd, p, off)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return err
+		case n == 0:
+			return errShrunk
+		default:
+			p, off = p[n:], off+int64(n)
+		}
 	}
 	return nil
 }
@@ -122,11 +105,16 @@ func (c *copier) write(ctx context.Context, ino vfs.Ino, p []byte, off int64) er
 	if n < len(p) {
 		return io.ErrShortWrite
 	}
+	c.wrote(n)
+	return nil
+}
+
+// wrote counts bytes of contents.
+func (c *copier) wrote(n int) {
 	c.done.Bytes += int64(n)
-	if c.opt.Progress != nil {
+	if c.opt.Progress != nil && n > 0 {
 		c.opt.Progress(int64(n))
 	}
-	return nil
 }
 
 // flags returns the flags of the host's file that the image can have as well.

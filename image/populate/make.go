@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -20,8 +17,8 @@ func (c *copier) make(ctx context.Context, fd int, base string, open bool, at pl
 	if open {
 		return c.opened(ctx, fd, base, at)
 	}
-	var st unix.Stat_t
-	if err := unix.Fstatat(fd, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	st := &c.item.st
+	if err := unix.Fstatat(fd, base, st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
 	}
 	switch vfs.Mode(st.Mode).Type() {
@@ -32,9 +29,9 @@ func (c *copier) make(ctx context.Context, fd int, base string, open bool, at pl
 		if err != nil {
 			return err
 		}
-		return c.special(ctx, fd, base, at, &st, target)
+		return c.special(ctx, fd, base, at, target)
 	}
-	return c.special(ctx, fd, base, at, &st, "")
+	return c.special(ctx, fd, base, at, "")
 }
 
 // opened copies a regular file or a directory.
@@ -43,21 +40,17 @@ func (c *copier) opened(ctx context.Context, dirfd int, base string, at place) e
 	if err != nil {
 		return err
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		unix.Close(fd)
+	defer unix.Close(fd)
+	st := &c.item.st
+	if err := unix.Fstat(fd, st); err != nil {
 		return err
 	}
 	switch vfs.Mode(st.Mode).Type() {
 	case vfs.Dir:
-		f := os.NewFile(uintptr(fd), at.host) // closes fd
-		defer f.Close()
-		return c.directory(ctx, f, at, &st)
+		return c.directory(ctx, fd, &at, c.node(st))
 	case vfs.Regular:
-		defer unix.Close(fd)
-		return c.file(ctx, fd, at, &st)
+		return c.file(ctx, fd, at)
 	}
-	unix.Close(fd)
 	return errors.New("changed its type while it was looked at")
 }
 
@@ -88,32 +81,26 @@ func (c *copier) plain(n *vfs.NewNode) {
 }
 
 // made tells of a file that was made.
-func (c *copier) made(at place, m Made) {
+func (c *copier) made(at *place, m Made) {
 	c.done.Files++
 	if c.opt.Made == nil {
 		return
 	}
-	m.From, m.Path, m.Replaced = at.host, at.image, c.replaced
+	m.From, m.Path, m.Replaced = at.from(), at.to(), c.replaced
 	c.opt.Made(m)
 }
 
-// special copies what has no contents to read: links, devices, FIFOs, sockets.
-func (c *copier) special(ctx context.Context, fd int, base string, at place, st *unix.Stat_t, target string) error {
-	node := c.node(st)
-	node.Target = target
-	return c.once(ctx, at, hostFile{st.Dev, st.Ino}, uint64(st.Nlink), Made{Node: node}, func() (vfs.Ino, error) {
-		return c.put(ctx, at, node, func(ino vfs.Ino) error {
-			if c.opt.Plain {
-				return nil
-			}
-			return c.extended(ctx, hostAttrs{path: fmt.Sprintf("/proc/self/fd/%d/%s", fd, base)}, ino)
-		})
-	})
+// A filler makes of a file that was made what its original is.
+type filler interface {
+	// whole returns all the contents, if they are so few that the file can be
+	// made with them; otherwise nil.
+	whole() ([]byte, error)
+	// fill does the rest; whole says that the contents are there.
+	fill(ctx context.Context, ino vfs.Ino, whole bool) error
 }
 
-// once makes a file with make, or a link to it if it was made under another
-// name before.
-func (c *copier) once(ctx context.Context, at place, key hostFile, names uint64, m Made, make func() (vfs.Ino, error)) error {
+// once makes a file, or a link to it if it was made under another name before.
+func (c *copier) once(ctx context.Context, at place, key hostFile, names uint64, m Made, f filler) error {
 	if at.name == "." {
 		return syscall.ENOTDIR
 	}
@@ -124,21 +111,21 @@ func (c *copier) once(ctx context.Context, at place, key hostFile, names uint64,
 			if !errors.Is(err, syscall.EMLINK) && !beyond(err) {
 				if err == nil {
 					m.Link = true
-					c.made(at, m)
+					c.made(&at, m)
 				}
 				return err
 			}
 			// The file can have no more names, or no file can: another one begins.
 		}
 	}
-	ino, err := make()
+	ino, err := c.put(ctx, at, m.Node, f)
 	if err != nil {
 		return err
 	}
 	if names > 1 {
 		c.links[key] = ino
 	}
-	c.made(at, m)
+	c.made(&at, m)
 	return nil
 }
 
@@ -159,20 +146,12 @@ func (c *copier) link(ctx context.Context, first vfs.Ino, at place) error {
 
 // put makes a file of the image that is no directory, and fills it. If that
 // fails, it is not there, and what was there before is.
-func (c *copier) put(ctx context.Context, at place, node vfs.NewNode, fill func(vfs.Ino) error) (ino vfs.Ino, err error) {
-	try := func(name string) error {
-		attr, err := c.fs.Create(ctx, at.dir, name, node)
-		if err != nil {
-			return err
-		}
-		ino = attr.Ino
-		if err := fill(ino); err != nil {
-			// Not even a cancelled context keeps a torn file.
-			return errors.Join(err, c.fs.Unlink(context.WithoutCancel(ctx), at.dir, name))
-		}
-		return nil
+func (c *copier) put(ctx context.Context, at place, node vfs.NewNode, f filler) (ino vfs.Ino, err error) {
+	if node.Contents, err = f.whole(); err != nil {
+		return 0, err
 	}
-	if err = try(at.name); !errors.Is(err, syscall.EEXIST) {
+	ino, err = c.fresh(ctx, at.dir, at.name, node, f)
+	if err == nil || !errors.Is(err, syscall.EEXIST) {
 		return ino, err
 	}
 	if c.opt.Plain && !c.opt.NoClobber && node.Mode.IsRegular() {
@@ -181,20 +160,38 @@ func (c *copier) put(ctx context.Context, at place, node vfs.NewNode, fill func(
 			return 0, err
 		}
 		if there.Mode.IsRegular() {
-			return there.Ino, c.refill(ctx, there.Ino, fill)
+			return there.Ino, c.refill(ctx, there.Ino, f)
 		}
 	}
-	return ino, c.replace(ctx, at, try)
+	err = c.replace(ctx, at, func(temp string) error {
+		made, err := c.fresh(ctx, at.dir, temp, node, f)
+		ino = made
+		return err
+	})
+	return ino, err
+}
+
+// fresh makes a file under a name that is not taken, and fills it.
+func (c *copier) fresh(ctx context.Context, dir vfs.Ino, name string, node vfs.NewNode, f filler) (vfs.Ino, error) {
+	attr, err := c.fs.Create(ctx, dir, name, node)
+	if err != nil {
+		return 0, err
+	}
+	if err := f.fill(ctx, attr.Ino, node.Contents != nil); err != nil {
+		// Not even a cancelled context keeps a torn file.
+		return 0, errors.Join(err, c.fs.Unlink(context.WithoutCancel(ctx), dir, name))
+	}
+	return attr.Ino, nil
 }
 
 // refill gives a file that is there new contents.
-func (c *copier) refill(ctx context.Context, ino vfs.Ino, fill func(vfs.Ino) error) error {
+func (c *copier) refill(ctx context.Context, ino vfs.Ino, f filler) error {
 	c.replaced = true
 	zero := int64(0)
 	if _, err := c.fs.Setattr(ctx, ino, vfs.SetAttr{Size: &zero}); err != nil {
 		return err
 	}
-	return fill(ino)
+	return f.fill(ctx, ino, false)
 }
 
 // replace makes a file under a temporary name, and puts it in the place of what
@@ -229,33 +226,18 @@ func (c *copier) replace(ctx context.Context, at place, make func(temp string) e
 }
 
 // directory copies a directory with everything in it.
-func (c *copier) directory(ctx context.Context, f *os.File, at place, st *unix.Stat_t) error {
-	node := c.node(st)
+func (c *copier) directory(ctx context.Context, fd int, at *place, node vfs.NewNode) error {
 	ino, isNew, err := c.enter(ctx, at, node)
 	if err != nil {
 		return err
 	}
-	entries, err := f.ReadDir(-1)
+	entries, err := readDir(fd, c.buffer())
 	if err != nil {
-		var pe *os.PathError
-		if errors.As(err, &pe) {
-			err = pe.Err
-		}
 		return err
 	}
-	slices.SortFunc(entries, func(a, b os.DirEntry) int {
-		if a.IsDir() != b.IsDir() {
-			if a.IsDir() {
-				return 1
-			}
-			return -1
-		}
-		return strings.Compare(a.Name(), b.Name())
-	})
-	fd := int(f.Fd())
 	for _, e := range entries {
-		open := e.Type().IsRegular() || e.IsDir()
-		if err := c.add(ctx, fd, e.Name(), open, at.in(ino, e.Name())); err != nil {
+		open := e.typ == vfs.Regular || e.typ == vfs.Dir
+		if err := c.add(ctx, fd, e.name, open, at.in(ino, e.name)); err != nil {
 			return err
 		}
 	}
@@ -278,7 +260,7 @@ func (c *copier) directory(ctx context.Context, f *os.File, at place, st *unix.S
 }
 
 // enter makes a directory of the image, or finds the one that is there.
-func (c *copier) enter(ctx context.Context, at place, node vfs.NewNode) (ino vfs.Ino, isNew bool, err error) {
+func (c *copier) enter(ctx context.Context, at *place, node vfs.NewNode) (ino vfs.Ino, isNew bool, err error) {
 	if at.name == "." {
 		c.done.Files++
 		return at.dir, false, nil

@@ -93,8 +93,7 @@ type Result struct {
 // Files that exist are replaced, existing directories are filled up. What
 // cannot be copied in full is not there at all. Nothing is committed.
 func Copy(ctx context.Context, fsys vfs.WritableFS, src string, dir vfs.Ino, name string, opt Options) (Result, error) {
-	c := &copier{fs: fsys, opt: &opt, links: map[hostFile]vfs.Ino{}}
-	c.xattrs, _ = fsys.(vfs.XattrWriter)
+	c := newCopier(fsys, &opt)
 	// The parent is opened through links, src itself is not, unless a slash
 	// says that it is a directory.
 	parent, base := filepath.Dir(src), filepath.Base(src)
@@ -106,11 +105,7 @@ func Copy(ctx context.Context, fsys vfs.WritableFS, src string, dir vfs.Ino, nam
 		return c.done, &os.PathError{Op: "open", Path: parent, Err: err}
 	}
 	defer unix.Close(fd)
-	at := place{host: strings.TrimRight(src, "/"), image: path.Join("/", opt.Path, name), dir: dir, name: name}
-	if name == "." {
-		at.image = path.Join("/", opt.Path)
-	}
-	if err := c.add(ctx, fd, base, base == ".", at); err != nil {
+	if err := c.add(ctx, fd, base, base == ".", c.start(strings.TrimRight(src, "/"), dir, name)); err != nil {
 		return c.done, err
 	}
 	err = c.finishFlags(ctx)
@@ -127,22 +122,52 @@ type copier struct {
 	links  map[hostFile]vfs.Ino // files with several names
 	buf    []byte
 	done   Result
+	item   hostItem // the file that is copied
 
 	later    []flagged
 	replaced bool    // what was made last, in place of something
 	first    vfs.Ino // the first directory that was made
 }
 
-// A place is where a file comes from and where it goes.
-type place struct {
-	host  string // path
-	image string // path
-	dir   vfs.Ino
-	name  string
+func newCopier(fsys vfs.WritableFS, opt *Options) *copier {
+	c := &copier{fs: fsys, opt: opt, links: map[hostFile]vfs.Ino{}}
+	c.xattrs, _ = fsys.(vfs.XattrWriter)
+	c.item.c = c
+	return c
 }
 
-func (p place) in(dir vfs.Ino, name string) place {
-	return place{host: p.host + "/" + name, image: path.Join(p.image, name), dir: dir, name: name}
+// A place is where a file comes from and where it goes. Its paths are put
+// together when somebody wants to know them.
+type place struct {
+	up   *place // nil: where the copy begins
+	dir  vfs.Ino
+	name string
+
+	fromPath, toPath string // if up is nil
+}
+
+// start is where a copy begins.
+func (c *copier) start(from string, dir vfs.Ino, name string) place {
+	return place{dir: dir, name: name, fromPath: from, toPath: path.Join("/", c.opt.Path, name)}
+}
+
+// in is the place of a file of a directory whose place p is.
+func (p *place) in(dir vfs.Ino, name string) place { return place{up: p, dir: dir, name: name} }
+
+// from is the path of the original.
+func (p *place) from() string {
+	if p.up == nil {
+		return p.fromPath
+	}
+	return p.up.from() + "/" + p.name
+}
+
+// to is the path in the image.
+func (p *place) to() string {
+	if p.up == nil {
+		return p.toPath
+	}
+	return path.Join(p.up.to(), p.name)
 }
 
 // add copies the file base of the directory fd of the host. If it is known to be
@@ -165,11 +190,11 @@ func (c *copier) add(ctx context.Context, fd int, base string, open bool, at pla
 
 // problem tells of a file that could not be copied.
 func (c *copier) problem(ctx context.Context, at place, err error) error {
-	err = &os.LinkError{Op: "copy", Old: at.host, New: at.image, Err: err}
+	err = &os.LinkError{Op: "copy", Old: at.from(), New: at.to(), Err: err}
 	if c.opt.Problem == nil || ctx.Err() != nil || fatal(err) {
 		return &toldError{err}
 	}
-	if err := c.opt.Problem(at.host, err); err != nil {
+	if err := c.opt.Problem(at.from(), err); err != nil {
 		return &toldError{err}
 	}
 	return nil

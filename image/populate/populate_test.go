@@ -317,6 +317,11 @@ func (f *failing) Create(ctx context.Context, dir vfs.Ino, name string, node vfs
 	if err := f.due(f.create); err != nil {
 		return vfs.Attr{}, err
 	}
+	if _, err := f.Lookup(ctx, dir, name); err != nil && len(node.Contents) > 0 {
+		if err := f.due(f.write); err != nil {
+			return vfs.Attr{}, err
+		}
+	}
 	return f.FS.Create(ctx, dir, name, node)
 }
 
@@ -337,11 +342,18 @@ func (f *failing) Setattr(ctx context.Context, ino vfs.Ino, set vfs.SetAttr) (vf
 // An image that is full ends the copy, whatever the caller thinks of problems,
 // and no file is left that is not complete.
 func TestCopyToFullImage(t *testing.T) {
+	t.Run("small files", func(t *testing.T) { copyToFullImage(t, 9000, 1) })
+	t.Run("large files", func(t *testing.T) { copyToFullImage(t, bufferSize+1, 2) })
+}
+
+// copyToFullImage copies five files of so many bytes, each of which takes so
+// many writes.
+func copyToFullImage(t *testing.T, size, writes int) {
 	root := t.TempDir()
-	for i := range 10 {
-		require.NoError(t, os.WriteFile(filepath.Join(root, fmt.Sprint("f", i)), bytes.Repeat([]byte{1}, 9000), 0o644))
+	for i := range 5 {
+		require.NoError(t, os.WriteFile(filepath.Join(root, fmt.Sprint("f", i)), bytes.Repeat([]byte{1}, size), 0o644))
 	}
-	for after := range 10 {
+	for after := range 5 * writes {
 		f := &failing{FS: memfs.New(), write: syscall.ENOSPC, after: after}
 		f.AddFile("/f3", []byte("old"))
 		_, err := Copy(ctx, f, root, f.Root(), ".", Options{Path: "/", Problem: func(string, error) error {
@@ -349,21 +361,22 @@ func TestCopyToFullImage(t *testing.T) {
 			return nil
 		}})
 		require.ErrorIs(t, err, syscall.ENOSPC)
-		assert.ErrorContains(t, err, fmt.Sprintf("copy %s/f%d /f%d: ", root, after, after))
+		complete := after / writes
+		assert.ErrorContains(t, err, fmt.Sprintf("copy %s/f%d /f%d: ", root, complete, complete))
 		names := 0
 		for e, err := range f.ReadDir(ctx, f.Root(), 0) {
 			require.NoError(t, err)
 			names++
 			a, err := f.Getattr(ctx, e.Ino)
 			require.NoError(t, err)
-			if e.Name == "f3" && after <= 3 {
+			if e.Name == "f3" && complete <= 3 {
 				assert.EqualValues(t, 3, a.Size, "the old file is as it was")
 			} else {
-				assert.EqualValues(t, 9000, a.Size)
+				assert.EqualValues(t, size, a.Size)
 			}
 		}
-		want := after
-		if after <= 3 {
+		want := complete
+		if complete <= 3 {
 			want++
 		}
 		assert.Equal(t, want, names)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"path"
 	"sort"
 	"syscall"
 
@@ -22,18 +21,13 @@ var (
 // and file flags are preserved, too; options.Flags, MaxTime and AllXattrs are
 // about the host and have no meaning here.
 func CopyTree(ctx context.Context, fsys vfs.WritableFS, tree *vfs.Tree, src string, dir vfs.Ino, name string, opt Options) (Result, error) {
-	c := &copier{fs: fsys, opt: &opt, links: map[hostFile]vfs.Ino{}}
-	c.xattrs, _ = fsys.(vfs.XattrWriter)
-	at := place{host: src, image: path.Join("/", opt.Path, name), dir: dir, name: name}
-	if name == "." {
-		at.image = path.Join("/", opt.Path)
-	}
+	c := newCopier(fsys, &opt)
 	attr, err := tree.ResolveLink(ctx, src)
 	if err != nil {
 		return c.done, err
 	}
 	t := &treeCopier{copier: c, src: tree, above: map[vfs.Ino]bool{}}
-	if err := t.add(ctx, attr, at); err != nil {
+	if err := t.add(ctx, attr, c.start(src, dir, name)); err != nil {
 		return c.done, err
 	}
 	err = c.finishFlags(ctx)
@@ -86,16 +80,25 @@ func (t *treeCopier) make(ctx context.Context, attr vfs.Attr, at place) error {
 	if attr.Mode.IsRegular() {
 		m.Size = attr.Size
 	}
-	return t.once(ctx, at, hostFile{ino: uint64(attr.Ino)}, uint64(attr.Nlink), m, func() (vfs.Ino, error) {
-		return t.put(ctx, at, node, func(ino vfs.Ino) error {
-			if attr.Mode.IsRegular() {
-				if err := t.contents(ctx, attr, ino); err != nil {
-					return err
-				}
-			}
-			return t.finish(ctx, attr, node, ino)
-		})
-	})
+	return t.once(ctx, at, hostFile{ino: uint64(attr.Ino)}, uint64(attr.Nlink), m, &treeItem{t, attr, node})
+}
+
+// A treeItem is a file of a tree that is copied.
+type treeItem struct {
+	t    *treeCopier
+	attr vfs.Attr
+	node vfs.NewNode
+}
+
+func (it *treeItem) whole() ([]byte, error) { return nil, nil }
+
+func (it *treeItem) fill(ctx context.Context, ino vfs.Ino, _ bool) error {
+	if it.attr.Mode.IsRegular() {
+		if err := it.t.contents(ctx, it.attr, ino); err != nil {
+			return err
+		}
+	}
+	return it.t.finish(ctx, it.attr, it.node, ino)
 }
 
 // finish gives a file that is complete what its original has.
@@ -152,7 +155,7 @@ func (t *treeCopier) directory(ctx context.Context, attr vfs.Attr, node vfs.NewN
 	if err != nil {
 		return err
 	}
-	ino, _, err := t.enter(ctx, at, node)
+	ino, _, err := t.enter(ctx, &at, node)
 	if err == nil && t.same() && ino == attr.Ino {
 		err = errSameFile
 	}
@@ -223,14 +226,11 @@ func (t *treeCopier) contents(ctx context.Context, attr vfs.Attr, ino vfs.Ino) e
 
 // span copies the bytes from off to end.
 func (t *treeCopier) span(ctx context.Context, from, to vfs.Ino, off, end int64) error {
-	if t.buf == nil {
-		t.buf = make([]byte, bufferSize)
-	}
 	for off < end {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		p := t.buf[:min(end, off-off%bufferSize+bufferSize)-off]
+		p := t.buffer()[:min(end, off-off%bufferSize+bufferSize)-off]
 		n, err := t.src.FS().ReadAt(ctx, from, p, off)
 		switch {
 		case n == len(p):

@@ -31,7 +31,8 @@ type WritableFS interface {
 	// that is empty or has a slash or NUL in it, and for a mode that is no
 	// type; ENAMETOOLONG; ENOTDIR; ENOENT if the directory has been removed,
 	// and for an empty symbolic link; EMLINK when a directory can have no more
-	// subdirectories; ENOSPC.
+	// subdirectories; EFBIG; ENOSPC. After an error there is no such file, not
+	// even one with some of its contents.
 	Create(ctx context.Context, dir Ino, name string, node NewNode) (Attr, error)
 
 	// Link gives ino, which is no directory (EPERM), another name. EEXIST,
@@ -84,6 +85,9 @@ type NewNode struct {
 	Rdev   Dev    // of Char and Block
 	Target string // of Symlink
 	Flags  Flags
+	// Contents are what a regular file holds from its beginning on. To make
+	// small files whole is faster than to write to them when they are there.
+	Contents []byte
 	// Mtime is the modification time, and that of the last access; zero is
 	// now. The other times are always now.
 	Mtime time.Time

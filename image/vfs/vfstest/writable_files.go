@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"syscall"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -19,6 +20,16 @@ func (w *writing) write() {
 	bs := w.FS.Info().BlockSize
 	frag := w.FS.Info().FragSize
 	rnd := rand.New(rand.NewPCG(1, 9))
+	for i, size := range []int{1, frag - 1, frag, frag + 1, 3 * frag, bs - 1, bs, bs + 1, 5*bs + 7, 300_000} {
+		// Made with all their contents.
+		n := vfs.NewNode{Mode: vfs.Regular | 0o644, Mtime: time.Unix(1e9, 0), Contents: pattern(size, byte(i))}
+		attr, err := w.FS.Create(w.ctx, w.root, fmt.Sprint("whole", i), n)
+		require.NoError(w, err, size)
+		require.Equal(w, attr, w.get(attr.Ino), "%d bytes", size)
+		assert.EqualValues(w, size, attr.Size)
+		assert.True(w, attr.Mtime.Equal(n.Mtime), "%d bytes: %v", size, attr.Mtime)
+		require.True(w, bytes.Equal(n.Contents, w.contents(attr.Ino)), "%d bytes", size)
+	}
 	for i, unit := range []int{1, 10, frag - 1, frag, frag + 1, 3 * frag, bs - 1, bs, bs + 1, 5*bs + 7} {
 		// Appended in pieces of one size, up to a few blocks.
 		file := w.make(w.root, fmt.Sprint("append", i), vfs.Regular).Ino

@@ -156,6 +156,26 @@ func (fs *FS) WriteAt(_ context.Context, ino vfs.Ino, p []byte, off int64) (int,
 	return done, err
 }
 
+// fill gives a file that has no number yet its contents.
+func (fs *FS) fill(n *node, p []byte) error {
+	if int64(len(p)) > fs.opt.MaxSize {
+		return syscall.EFBIG
+	}
+	bs := int64(fs.opt.BlockSize)
+	// Not counted as used before it is put under its number.
+	defer func() { fs.used -= n.attr.Blocks }()
+	for at := int64(0); at < int64(len(p)); at += bs {
+		if !fs.room(n, at/bs) {
+			return syscall.ENOSPC
+		}
+		b, _ := fs.block(&n.content, at/bs)
+		b.write(p[at:min(at+bs, int64(len(p)))], 0)
+	}
+	fs.count(n)
+	n.attr.Size = int64(len(p))
+	return nil
+}
+
 // room says whether there is space for the block num of n, which may be there
 // already.
 func (fs *FS) room(n *node, num int64) bool {

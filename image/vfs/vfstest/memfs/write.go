@@ -136,6 +136,10 @@ func (fs *FS) Create(_ context.Context, dir vfs.Ino, name string, node vfs.NewNo
 		n.target, a.Size = node.Target, int64(len(node.Target))
 	case vfs.Char, vfs.Block:
 		a.Rdev = node.Rdev
+	case vfs.Regular:
+		if err := fs.fill(n, node.Contents); err != nil {
+			return vfs.Attr{}, err
+		}
 	}
 	fs.put(n)
 	d.names.set(name, n)

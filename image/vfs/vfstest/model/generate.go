@@ -259,6 +259,9 @@ func (r *Run) create() (Op, bool) {
 		node.Mode &^= vfs.TypeMask
 	}
 	op := Op{Kind: Create, File: r.last, Dir: r.dir(), Name: r.newName(), Node: node}
+	if node.Mode.IsRegular() && r.odds(3) {
+		op.Len, op.Data = r.amount(), r.rnd.IntN(maxWrite)
+	}
 	if r.odds(40) {
 		k := r.name()
 		op.Dir, op.Name = k.dir, k.name

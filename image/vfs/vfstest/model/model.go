@@ -404,7 +404,7 @@ func (r *Run) isFull(ctx context.Context, op Op) (bool, vfs.Statfs, error) {
 	}
 	avail, all := int64(st.Avail)*st.BlockSize, int64(st.Blocks)*st.BlockSize
 	need := int64(4 * r.opt.Limits.BlockSize)
-	if op.Kind == Write || op.Kind == Fallocate {
+	if op.Kind == Write || op.Kind == Fallocate || op.Kind == Create {
 		need += op.Len
 	}
 	if r.opt.Limits.Limits.NoHoles {

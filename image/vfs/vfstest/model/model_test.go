@@ -145,7 +145,7 @@ func TestFaultsAreFound(t *testing.T) {
 		"size not set": {set: func(s *vfs.SetAttr) { s.Size = nil }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			opt := options(7)
+			opt := options(9)
 			opt.Full = name != "no space"
 			newDriver := func() vfs.WritableFS {
 				n = 0

@@ -54,8 +54,8 @@ type Op struct {
 	Node *vfs.NewNode `json:"node,omitempty"` // of Create
 	Set  *vfs.SetAttr `json:"set,omitempty"`  // of Setattr
 
-	Off  int64 `json:"off,omitempty"` // of Write and Fallocate
-	Len  int64 `json:"len,omitempty"`
+	Off  int64 `json:"off,omitempty"`  // of Write and Fallocate
+	Len  int64 `json:"len,omitempty"`  // of Create as well: contents
 	Data int   `json:"data,omitempty"` // which contents; 0 is zeros
 
 	// Of ReadDir: what is done to the directory behind Len entries.
@@ -89,7 +89,7 @@ const maxWrite = 2 << 20
 
 var zeros = make([]byte, maxWrite)
 
-// data is what a Write writes. It must not be changed.
+// data is what a Write writes, and what a file holds at first. It must not be changed.
 func (op Op) data() []byte {
 	n := min(op.Len, maxWrite)
 	if op.Data == 0 {
@@ -147,7 +147,11 @@ func (s *side) do(ctx context.Context, op Op) Result {
 	var r Result
 	switch op.Kind {
 	case Create:
-		r.Attr, r.Err = s.fs.Create(ctx, dir, op.Name, *op.Node)
+		node := *op.Node
+		if node.Mode.IsRegular() {
+			node.Contents = op.data()
+		}
+		r.Attr, r.Err = s.fs.Create(ctx, dir, op.Name, node)
 	case Link:
 		r.Attr, r.Err = s.fs.Link(ctx, file, dir, op.Name)
 	case Unlink:
