@@ -183,12 +183,14 @@ func (o *op) useInodeTable(gr *group, i uint32) error {
 	if i < used && d.Flags&ondisk.GroupInodeUninit == 0 {
 		return nil
 	}
-	if d.Flags&ondisk.GroupInodeZeroed == 0 {
-		perBlock := uint32(f.blockSize / f.inodeSize)
-		for blk := (used + perBlock - 1) / perBlock; blk <= i/perBlock; blk++ {
-			if _, err := f.cache.Fresh(f.offset(d.InodeTable + uint64(blk))); err != nil {
-				return err
-			}
+	perBlock := uint32(f.blockSize / f.inodeSize)
+	blk, last := (used+perBlock-1)/perBlock, i/perBlock
+	if d.Flags&ondisk.GroupInodeZeroed != 0 {
+		blk = max(blk, last) // zeros already, and not even read
+	}
+	for ; blk <= last; blk++ {
+		if _, err := f.cache.Fresh(f.offset(d.InodeTable + uint64(blk))); err != nil {
+			return err
 		}
 	}
 	c := o.change(gr)
