@@ -66,6 +66,7 @@ func (c *copier) span(ctx context.Context, fd int, ino vfs.Ino, off, end int64) 
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		c.breathe(4)
 		// Later pieces begin at multiples of the buffer, and so of a block.
 		p := c.buffer()[:min(end, off-off%bufferSize+bufferSize)-off]
 		if err := c.read(fd, p, off); err != nil {

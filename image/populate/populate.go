@@ -17,6 +17,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -121,6 +122,7 @@ type copier struct {
 	opt    *Options
 	links  map[hostFile]vfs.Ino // files with several names
 	buf    []byte
+	work   int // since the last pause
 	done   Result
 	item   hostItem // the file that is copied
 
@@ -177,6 +179,7 @@ func (c *copier) add(ctx context.Context, fd int, base string, open bool, at pla
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	c.breathe(1)
 	err := c.make(ctx, fd, base, open, at)
 	if err == nil {
 		return nil
@@ -186,6 +189,17 @@ func (c *copier) add(ctx context.Context, fd int, base string, open bool, at pla
 		return err
 	}
 	return c.problem(ctx, at, err)
+}
+
+// breathe makes a pause, if there was much work since the last one, which is
+// counted in files. A goroutine that has none for 10 ms loses its processor in
+// some system call, and the runtime's monitor stays awake for that: that took a
+// fifteenth of the time of a copy.
+func (c *copier) breathe(work int) {
+	if c.work += work; c.work >= 128 {
+		c.work = 0
+		runtime.Gosched()
+	}
 }
 
 // problem tells of a file that could not be copied.
