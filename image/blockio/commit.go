@@ -112,15 +112,16 @@ func (s *Session) commit(ctx context.Context) error {
 	if err := s.held.flush(s.writeBase); err != nil {
 		return hostFull(err)
 	}
-	if s.private && s.unsynced.Load() {
-		s.commits.Add(1)
-	}
+	wrote := s.private && s.unsynced.Load()
 	if err := s.syncBase(); err != nil {
 		return err
 	}
 	if s.collected.empty() {
 		if err := s.publish(); err != nil {
 			return err
+		}
+		if wrote {
+			s.commits.Add(1)
 		}
 		return s.settle()
 	}

@@ -24,7 +24,9 @@
 // The [Session] is the transaction over the whole image. A driver writes
 // metadata to it, which are collected in units of 512 bytes and are seen by
 // everyone who reads through the session; and it writes the contents of files,
-// which go straight to their place, because that is free in the last commit. At
+// which go straight to their place, because that is free in the last commit.
+// (Where nobody is promised anything before the one commit, short ones that
+// follow each other wait until there are enough for one write.) At
 // a commit the session stops its participants for a moment, and makes what it
 // has collected durable in three steps:
 //
@@ -52,7 +54,7 @@
 // An [Overlay] keeps what is written beside a device that stays as it is: a
 // session over it is a dry run. A session over a copy that has no name yet is
 // the third kind, and needs no journal until its first commit gives the copy
-// its name.
+// its name: until then, everything goes straight to its place.
 //
 // What is taken for granted: the medium writes a sector of 512 bytes as a whole
 // or not at all, and what the host has synced stays. What is not covered: an

@@ -30,7 +30,7 @@ type Session struct {
 
 	mu        sync.RWMutex
 	collected sectorSet
-	held      gather   // short writes that nobody needs on the device yet: see holds
+	held      gather   // short writes that nobody needs on the device yet
 	spillAt   int      // pages in memory at which to spill
 	named     []extent // what a journal that is not yet dead for good names
 	members   []Participant
@@ -148,15 +148,11 @@ func (s *Session) ReadAt(p []byte, off int64) (int, error) {
 
 // readBase reads what has been written to the device below, or is on its way.
 func (s *Session) readBase(p []byte, off int64) (int, error) {
-	if !s.holds() {
-		return s.base.ReadAt(p, off)
+	if !s.opt.Atomic && !s.opt.Private {
+		return s.base.ReadAt(p, off) // nothing ever waits
 	}
 	return s.held.readOver(p, off, s.base.ReadAt)
 }
-
-// holds says whether short writes may wait for each other: nothing is promised
-// before the commit.
-func (s *Session) holds() bool { return s.opt.Atomic || s.opt.Private }
 
 // FileRange implements [FileBacked]: false for what is collected.
 func (s *Session) FileRange(off, n int64) (*os.File, int64, bool) {
@@ -302,13 +298,15 @@ func (s *Session) WriteData(p []byte, off int64, fresh bool) error {
 	return nil
 }
 
-// writeData writes contents to their place, now or soon.
+// writeData writes contents to their place: at once or, if nothing is promised
+// before the commit, soon. Requires gate.
 func (s *Session) writeData(p []byte, off int64) error {
-	write := s.writeBase
-	if s.holds() {
-		write = func(p []byte, off int64) error { return s.held.write(p, off, s.writeBase) }
+	var err error
+	if s.opt.Atomic || s.private {
+		err = s.held.write(p, off, s.writeBase)
+	} else {
+		err = s.writeBase(p, off)
 	}
-	err := write(p, off)
 	if err == nil {
 		s.dataBytes.Add(int64(len(p)))
 	}

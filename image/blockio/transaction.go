@@ -9,8 +9,8 @@ import "context"
 //   - WriteAt is for metadata, and for whatever else must not be seen half
 //     done. It is collected, in units of 512 bytes, and goes to the medium at
 //     the commit, by way of a journal.
-//   - WriteData is for the contents of files. It goes to its place at once,
-//     which harms nobody if that place is free in the last commit.
+//   - WriteData is for the contents of files. It goes to its place without a
+//     detour, which harms nobody if that place is free in the last commit.
 //
 // What was written by either is what ReadAt reads from then on.
 //
