@@ -2,10 +2,12 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
 	"strings"
+	"syscall"
 
 	"github.com/resflash/resflash/image/vfs"
 )
@@ -149,8 +151,15 @@ func (d *Disk) resflash(ctx context.Context) bool {
 // checkSlotFstab compares the root line of a slot's fstab with where the slot
 // lies: resflash's own upgrade takes "the current slot" from that line.
 func (d *Disk) checkSlotFstab(ctx context.Context, p *Partition) {
-	text, err := readText(ctx, p, "/etc/fstab")
+	v, err := p.Volume(ctx)
 	if err != nil {
+		return // and is told of where the volumes are
+	}
+	text, err := readTreeText(ctx, v.Tree, "/etc/fstab")
+	if err != nil {
+		if !errors.Is(err, syscall.ENOENT) {
+			d.layout.Problems = append(d.layout.Problems, fmt.Sprintf("%s:/etc/fstab: %v", p.ID, err))
+		}
 		return
 	}
 	for _, line := range parseFstab(text) {
@@ -202,7 +211,7 @@ func readTreeText(ctx context.Context, tree *vfs.Tree, path string) (string, err
 		return "", err
 	}
 	if !attr.Mode.IsRegular() {
-		return "", fmt.Errorf("%s: not a regular file", path)
+		return "", errors.New("not a regular file")
 	}
 	buf := make([]byte, min(attr.Size, maxText))
 	n, err := tree.Reader(ctx, attr).ReadAt(buf, 0)

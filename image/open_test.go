@@ -14,6 +14,7 @@ import (
 
 	"github.com/resflash/resflash/image"
 	"github.com/resflash/resflash/image/vfs"
+	"github.com/resflash/resflash/integration/testimage"
 	"github.com/resflash/resflash/integration/testtool"
 )
 
@@ -278,4 +279,18 @@ func TestOpenErrors(t *testing.T) {
 	defer d.Close()
 	_, err = d.Partitions()[0].Volume(ctx)
 	assert.True(t, errors.Is(err, image.ErrUnknown), "%v", err)
+}
+
+// An fstab that cannot be read is not the same as none.
+func TestUnreadableFstabOfASlotIsAProblem(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "resflash.img")
+	require.NoError(t, testimage.Resflash(name, testimage.Options{SizeMB: 96, Edit: func(volume string, tree testimage.Tree) {
+		if volume == "d" {
+			tree.Dir("etc/fstab", 0o755)
+		}
+	}}))
+	d, err := image.Open(ctx, name)
+	require.NoError(t, err)
+	defer d.Close()
+	assert.Equal(t, []string{"d:/etc/fstab: not a regular file"}, d.Layout(ctx).Problems)
 }
