@@ -43,11 +43,11 @@ FUZZTIME ?= 10m
 fuzz: ## every fuzzer for FUZZTIME, and SEEDS=1000 of random operations
 	integration/fuzz.sh $(FUZZTIME)
 
-lint: ## formatting, vet, staticcheck, import directions
+lint: ## formatting, vet, staticcheck, import directions, patterns
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not formatted: $$files" >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
-	$(GO) test -run TestImports ./integration
+	$(GO) test -run 'TestImports|TestPatterns' ./integration
 
 tools: ## Debian packages that the tests need
 	@missing=""; for p in $(PACKAGES); do \

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 	"syscall"
 
+	"github.com/resflash/resflash/image/lazyregexp"
 	"github.com/resflash/resflash/image/vfs"
 )
 
@@ -181,7 +181,7 @@ func (d *Disk) checkSlotFstab(ctx context.Context, p *Partition) {
 	}
 }
 
-var setDevice = regexp.MustCompile(`(?m)^[ \t]*set[ \t]+device[ \t]+[a-z]+[0-9]+([a-p])[ \t]*\r?$`)
+var setDevice = lazyregexp.New(`(?m)^[ \t]*set[ \t]+device[ \t]+[a-z]+[0-9]+([a-p])[ \t]*\r?$`)
 
 // bootDevice returns the partition letter that boot.conf boots from, or "".
 // As in boot(8), the last set command wins.

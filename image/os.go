@@ -6,9 +6,9 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"io"
-	"regexp"
 	"strings"
 
+	"github.com/resflash/resflash/image/lazyregexp"
 	"github.com/resflash/resflash/image/vfs"
 )
 
@@ -96,9 +96,9 @@ var unescapeShell = strings.NewReplacer(`\\`, `\`, `\"`, `"`, `\$`, `$`, "\\`", 
 
 // The version strings in the data of the kernels: vers.c of the BSDs.
 var (
-	openBSDVersion = regexp.MustCompile(`OpenBSD (\d+\.\d+)([-a-z]*) \(([A-Za-z0-9._-]+)\) #(\d+): [^\n\x00]{1,80}\n[^\n\x00]*/arch/([a-z0-9]+)/`)
-	netBSDVersion  = regexp.MustCompile(`NetBSD (\d+\.\d+[A-Za-z0-9._]*) \(([A-Za-z0-9._-]+)\)`)
-	freeBSDVersion = regexp.MustCompile(`FreeBSD (\d+\.\d+-[A-Z0-9-]+)`)
+	openBSDVersion = lazyregexp.New(`OpenBSD (\d+\.\d+)([-a-z]*) \(([A-Za-z0-9._-]+)\) #(\d+): [^\n\x00]{1,80}\n[^\n\x00]*/arch/([a-z0-9]+)/`)
+	netBSDVersion  = lazyregexp.New(`NetBSD (\d+\.\d+[A-Za-z0-9._]*) \(([A-Za-z0-9._-]+)\)`)
+	freeBSDVersion = lazyregexp.New(`FreeBSD (\d+\.\d+-[A-Z0-9-]+)`)
 )
 
 func openBSD(ctx context.Context, tree *vfs.Tree, o *OS) bool {
@@ -173,7 +173,7 @@ const maxKernel = 64 << 20
 
 // grepKernel searches a kernel for its version string. It reads in pieces that
 // overlap by as much as the string can be long.
-func grepKernel(ctx context.Context, tree *vfs.Tree, name, prefix string, re *regexp.Regexp) []string {
+func grepKernel(ctx context.Context, tree *vfs.Tree, name, prefix string, re *lazyregexp.Regexp) []string {
 	attr, err := tree.Resolve(ctx, name)
 	if err != nil || !attr.Mode.IsRegular() {
 		return nil

@@ -30,6 +30,7 @@ var layers = []layer{
 	{"tables", []string{"image/part", "image/passwd"}},
 	{"contract", []string{"image/vfs"}},
 	{"devices", []string{"image/blockio"}},
+	{"tools", []string{"image/lazyregexp"}},
 }
 
 // outside are packages that only tests and tools of this repository use.

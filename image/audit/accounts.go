@@ -2,11 +2,11 @@ package audit
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/resflash/resflash/image/lazyregexp"
 	"github.com/resflash/resflash/image/passwd/crypt"
 )
 
@@ -269,7 +269,7 @@ func lookPrivileges(s *scan) {
 	}
 }
 
-var autologins = regexp.MustCompile(`(?i)^(ExecStart=.*getty.*(--autologin|\s-a\s)|[^:]*:[^:]*:[^:]*:.*getty.*(--autologin|\s-a\s)|AutomaticLogin(Enable)?\s*=\s*[^f]|autologin-user\s*=\s*\S)`)
+var autologins = lazyregexp.New(`(?i)^(ExecStart=.*getty.*(--autologin|\s-a\s)|[^:]*:[^:]*:[^:]*:.*getty.*(--autologin|\s-a\s)|AutomaticLogin(Enable)?\s*=\s*[^f]|autologin-user\s*=\s*\S)`)
 
 func lookAutologin(s *scan) {
 	for _, f := range s.files("/etc/systemd/system/{getty@,serial-getty@,console-getty}*.d/*.conf", "/etc/systemd/system/*getty*.service",

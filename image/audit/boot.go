@@ -2,8 +2,9 @@ package audit
 
 import (
 	"debug/pe"
-	"regexp"
 	"strings"
+
+	"github.com/resflash/resflash/image/lazyregexp"
 )
 
 var bootFamily = family{
@@ -83,7 +84,7 @@ func cmdlineFiles() []string {
 			"/extlinux/extlinux.conf", "/{sys,iso}linux/*.cfg", "/cmdline.txt", "/firmware/cmdline.txt")...)
 }
 
-var idOnCmdline = regexp.MustCompile(`systemd\.machine_id=([0-9A-Fa-f-]{32,36})`)
+var idOnCmdline = lazyregexp.New(`systemd\.machine_id=([0-9A-Fa-f-]{32,36})`)
 
 func lookCmdlines(s *scan) {
 	for _, f := range s.files(cmdlineFiles()...) {
@@ -118,8 +119,8 @@ func (s *scan) ukiCmdline(f *file) string {
 }
 
 var (
-	entryID     = regexp.MustCompile(`^([0-9a-f]{32})-.*\.(conf|efi)$`)
-	directory32 = regexp.MustCompile(`^[0-9a-f]{32}$`)
+	entryID     = lazyregexp.New(`^([0-9a-f]{32})-.*\.(conf|efi)$`)
+	directory32 = lazyregexp.New(`^[0-9a-f]{32}$`)
 )
 
 func lookBootEntries(s *scan) {
@@ -199,7 +200,7 @@ func lookRelease(s *scan) {
 }
 
 // reference is how a boot loader names a file system.
-var reference = regexp.MustCompile(`\b(?:(root|resume)=(?:"?)((?:PART)?(?:UUID|LABEL)=[^\s"]+)|(search)\s[^\n]*--fs-uuid[^\n]*?\s([0-9A-Fa-f-]{8,36})\s*$)`)
+var reference = lazyregexp.New(`\b(?:(root|resume)=(?:"?)((?:PART)?(?:UUID|LABEL)=[^\s"]+)|(search)\s[^\n]*--fs-uuid[^\n]*?\s([0-9A-Fa-f-]{8,36})\s*$)`)
 
 func lookBootReferences(s *scan) {
 	d := s.audit.target.Disk

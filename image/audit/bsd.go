@@ -7,11 +7,11 @@ import (
 	"io"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/resflash/resflash/image"
+	"github.com/resflash/resflash/image/lazyregexp"
 	"github.com/resflash/resflash/image/passwd"
 	"github.com/resflash/resflash/image/passwd/crypt"
 )
@@ -170,7 +170,7 @@ func lookPasswdDB(s *scan) {
 	}
 }
 
-var sha256Line = regexp.MustCompile(`^(?:SHA256 \([^)]*\) = )?([A-Za-z0-9+/]{43}=|[0-9a-f]{64})`)
+var sha256Line = lazyregexp.New(`^(?:SHA256 \([^)]*\) = )?([A-Za-z0-9+/]{43}=|[0-9a-f]{64})`)
 
 func lookRelink(s *scan) {
 	kernel, sum := s.stat("/bsd"), s.stat("/var/db/kernel.SHA256")
@@ -193,7 +193,7 @@ func lookRelink(s *scan) {
 	}
 }
 
-var proxyPassword = regexp.MustCompile(`[a-z]+://[^\s:/@]+:[^\s/@]+@`)
+var proxyPassword = lazyregexp.New(`[a-z]+://[^\s:/@]+:[^\s/@]+@`)
 
 func lookFirsttime(s *scan) {
 	if f := s.stat("/etc/rc.firsttime"); f != nil {
@@ -215,7 +215,7 @@ func lookBuildLeak(s *scan) {
 	}
 }
 
-var wantsFirstboot = regexp.MustCompile(`(?i)^(growfs_enable|firstboot_[a-z_]+_enable)="?yes`)
+var wantsFirstboot = lazyregexp.New(`(?i)^(growfs_enable|firstboot_[a-z_]+_enable)="?yes`)
 
 func lookFirstboot(s *scan) {
 	if s.exists("/firstboot") {

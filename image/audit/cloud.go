@@ -1,6 +1,6 @@
 package audit
 
-import "regexp"
+import "github.com/resflash/resflash/image/lazyregexp"
 
 var cloudFamily = family{
 	name: "cloud", title: "Clouds, clusters and vendors",
@@ -15,10 +15,21 @@ var cloudFamily = family{
 		secretsIf(orchestratorIdentity, "identity in a cluster", (*scan).clusterNode, "/var/lib/kubelet/pki/*.{pem,key}", "/etc/kubernetes/{admin,kubelet,controller-manager,scheduler,super-admin,bootstrap-kubelet}.conf", "/etc/kubernetes/pki/*.key", "/var/lib/etcd/member/snap/db",
 			"/var/lib/rancher/{k3s,rke2}/server/{token,node-token}", "/etc/rancher/node/password", "/{var/lib,opt}/consul/node-id", "/var/lib/nomad/client/{client-id,secret-id}", "/var/lib/teleport/host_uuid", "/var/lib/docker/engine-id", "/etc/docker/key.json", "/var/lib/docker/swarm/certificates/*.key"),
 		{rules: []*Rule{cloudCredentials}, look: lookCloudCredentials},
-		matching(telemetryID, pattern{files: []string{"/etc/popularity-contest.conf"}, comment: "#", line: regexp.MustCompile(`^MY_HOSTID=["']?[0-9a-f]`), message: "an identifier of the machine", unique: "identifier"}),
+		matching(telemetryID, pattern{files: []string{"/etc/popularity-contest.conf"}, comment: "#", line: lazyregexp.New(`^MY_HOSTID=["']?[0-9a-f]`), message: "an identifier of the machine", unique: "identifier"}),
 		secrets(telemetryID, "identifier of the machine", "/var/lib/whoopsie/whoopsie-id", "/var/lib/yum/uuid", "/etc/smolt/hw-uuid", "/etc/sysconfig/hw-uuid", "/var/lib/apport/*-id"),
 		secrets(dbIdentity, "identity of a database", "/var/lib/{postgresql,pgsql}/*/{main,data}/global/pg_control", "/var/lib/pgsql/data/global/pg_control", "/var/lib/mysql/auto.cnf", "/var/lib/mongodb/storage.bson", "/var/lib/elasticsearch/{node_state/*,nodes/*}"),
 	},
+}
+
+// credentialLines are files of homes that have credentials or have none.
+var credentialLines = []struct {
+	name string
+	re   *lazyregexp.Regexp
+}{
+	{"/.docker/config.json", lazyregexp.New(`"(auth|identitytoken)"\s*:\s*"[^"]`)},
+	{"/.netrc", lazyregexp.New(`\bpassword\s+\S`)},
+	{"/.npmrc", lazyregexp.New(`_(auth|authToken|password)\s*=\s*\S`)},
+	{"/.pypirc", lazyregexp.New(`(?m)^\s*password\s*[=:]\s*\S`)},
 }
 
 var (
@@ -102,15 +113,7 @@ func lookCloudCredentials(s *scan) {
 			s.found(cloudCredentials, f, "credentials", guessable("credentials", s.text(f)))
 		}
 	}
-	for _, c := range []struct {
-		name string
-		re   *regexp.Regexp
-	}{
-		{"/.docker/config.json", regexp.MustCompile(`"(auth|identitytoken)"\s*:\s*"[^"]`)},
-		{"/.netrc", regexp.MustCompile(`\bpassword\s+\S`)},
-		{"/.npmrc", regexp.MustCompile(`_(auth|authToken|password)\s*=\s*\S`)},
-		{"/.pypirc", regexp.MustCompile(`(?m)^\s*password\s*[=:]\s*\S`)},
-	} {
+	for _, c := range credentialLines {
 		for _, f := range s.files(below(homes, c.name)...) {
 			if c.re.MatchString(s.text(f)) {
 				s.found(cloudCredentials, f, "credentials", guessable("credentials", s.text(f)))

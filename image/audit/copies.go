@@ -7,8 +7,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
+
+	"github.com/resflash/resflash/image/lazyregexp"
 )
 
 var copiesFamily = family{
@@ -144,7 +145,7 @@ func (s *scan) qcow2(v *Volume) {
 	}
 }
 
-var vmdkParent = regexp.MustCompile(`(?m)^parentFileNameHint="([^"\n]+)"`)
+var vmdkParent = lazyregexp.New(`(?m)^parentFileNameHint="([^"\n]+)"`)
 
 // vmdk looks into the descriptor inside of a sparse VMDK.
 func (s *scan) vmdk(v *Volume) {
@@ -161,7 +162,7 @@ func (s *scan) vmdk(v *Volume) {
 	}
 }
 
-var growers = regexp.MustCompile(`(?m)^\s*-\s*["'\[]*(growpart|resizefs)\b`)
+var growers = lazyregexp.New(`(?m)^\s*-\s*["'\[]*(growpart|resizefs)\b`)
 
 // growsBit is the attribute of a GPT partition that asks systemd to grow its
 // file system: see the Discoverable Partitions Specification.

@@ -3,9 +3,10 @@ package audit
 import (
 	"bytes"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/resflash/resflash/image/lazyregexp"
 )
 
 // explain says why two builds of one product may differ at a path: because of
@@ -110,17 +111,17 @@ func (p *pair) sameButFor() bool {
 // A companion is a file that is made along with one that a rule finds.
 type companion struct {
 	rule   *Rule
-	path   *regexp.Regexp
+	path   *lazyregexp.Regexp
 	of     string // the file that is found, as of [regexp.Regexp.Expand]
 	reason string
 }
 
 var companions = []companion{
-	{sshHostKey, regexp.MustCompile(`^(.*/ssh_host_[a-z0-9]+_key)(\.pub|-cert\.pub)$`), "$1", "the public part of a host key"},
-	{ikeKey, regexp.MustCompile(`^(.*/private)/local\.pub$`), "$1/local.key", "the public part of a key"},
-	{ikeKey, regexp.MustCompile(`^(.*)/local\.pub$`), "$1/private/local.key", "the public part of a key"},
-	{snakeoilKey, regexp.MustCompile(`^/etc/ssl/certs/ssl-cert-snakeoil\.pem$`), "/etc/ssl/private/ssl-cert-snakeoil.key", "the certificate of the self-signed key"},
-	{telemetryID, regexp.MustCompile(`^/etc/cron\.d/popularity-contest$`), "/etc/popularity-contest.conf", "the minute of the report is chosen along with the identifier"},
+	{sshHostKey, lazyregexp.New(`^(.*/ssh_host_[a-z0-9]+_key)(\.pub|-cert\.pub)$`), "$1", "the public part of a host key"},
+	{ikeKey, lazyregexp.New(`^(.*/private)/local\.pub$`), "$1/local.key", "the public part of a key"},
+	{ikeKey, lazyregexp.New(`^(.*)/local\.pub$`), "$1/private/local.key", "the public part of a key"},
+	{snakeoilKey, lazyregexp.New(`^/etc/ssl/certs/ssl-cert-snakeoil\.pem$`), "/etc/ssl/private/ssl-cert-snakeoil.key", "the certificate of the self-signed key"},
+	{telemetryID, lazyregexp.New(`^/etc/cron\.d/popularity-contest$`), "/etc/popularity-contest.conf", "the minute of the report is chosen along with the identifier"},
 }
 
 // companion is the rule whose finding a file goes with.

@@ -1,8 +1,9 @@
 package audit
 
 import (
-	"regexp"
 	"strings"
+
+	"github.com/resflash/resflash/image/lazyregexp"
 )
 
 var identityFamily = family{
@@ -91,7 +92,7 @@ const (
 	idOddType
 )
 
-var hexID = regexp.MustCompile(`^[0-9A-Fa-f]{32}\n?$`)
+var hexID = lazyregexp.New(`^[0-9A-Fa-f]{32}\n?$`)
 
 // zeroID is forbidden by the specification.
 const zeroID = "00000000000000000000000000000000"

@@ -2,9 +2,9 @@ package audit
 
 import (
 	"bytes"
-	"regexp"
 	"strings"
 
+	"github.com/resflash/resflash/image/lazyregexp"
 	"github.com/resflash/resflash/image/vfs"
 )
 
@@ -14,18 +14,18 @@ var keysFamily = family{
 		secretsIf(ikeKey, "key", (*scan).ikeKey, "/etc/{isakmpd,iked}/private/local.key", "/etc/ipsec.d/private/*", "/etc/swanctl/{private,rsa,ecdsa,pkcs8,pkcs12}/*",
 			"/usr/local/etc/{ipsec.d/private,swanctl/private}/*"),
 		matching(ikeSecret, pattern{files: []string{"/etc/ipsec.secrets", "/etc/ipsec.d/*.secrets", "/usr/local/etc/ipsec.secrets"}, comment: "#",
-			line: regexp.MustCompile(`:\s*(PSK|RSA|ECDSA|EAP|XAUTH)\s+\S`), message: "a secret of IPsec", hidden: true},
-			pattern{files: []string{"/etc/{ipsec,iked}.conf"}, comment: "#", line: regexp.MustCompile(`\bpsk\s+\S`), message: "a pre-shared key", hidden: true}),
+			line: lazyregexp.New(`:\s*(PSK|RSA|ECDSA|EAP|XAUTH)\s+\S`), message: "a secret of IPsec", hidden: true},
+			pattern{files: []string{"/etc/{ipsec,iked}.conf"}, comment: "#", line: lazyregexp.New(`\bpsk\s+\S`), message: "a pre-shared key", hidden: true}),
 		matching(wireguardKey, pattern{files: []string{"/etc/wireguard/*.conf", "/usr/local/etc/wireguard/*.conf", "/etc/systemd/network/*.netdev", "/usr/lib/systemd/network/*.netdev"}, comment: "#;",
-			line: regexp.MustCompile(`(?i)^(PrivateKey|PresharedKey)\s*=\s*\S`), message: "a private key of WireGuard", hidden: true},
-			pattern{files: []string{"/etc/hostname.wg*"}, comment: "#", line: regexp.MustCompile(`\b(wgkey|wgpsk)\s+\S`), message: "a private key of WireGuard", hidden: true}),
+			line: lazyregexp.New(`(?i)^(PrivateKey|PresharedKey)\s*=\s*\S`), message: "a private key of WireGuard", hidden: true},
+			pattern{files: []string{"/etc/hostname.wg*"}, comment: "#", line: lazyregexp.New(`\b(wgkey|wgpsk)\s+\S`), message: "a private key of WireGuard", hidden: true}),
 		secretsIf(snakeoilKey, "private key", (*scan).snakeoil, "/etc/ssl/private/ssl-cert-snakeoil.key"),
 		secrets(acmeAccount, "key or account", "/etc/letsencrypt/accounts/*/*/*/private_key.json", "/etc/letsencrypt/{live,archive}/*/privkey*.pem",
 			"/var/lib/acme/{keys,accounts}/*", "/var/lib/acme/*/key.pem", "/etc/acme/*privkey*", "/etc/acme/*.key", "/root/.acme.sh/*/*.key", "/root/.acme.sh/ca/*/*/account.key"),
 		secrets(meshIdentity, "identity", "/var/lib/tailscale/tailscaled.state", "/var/lib/zerotier-one/identity.secret", "/etc/nebula/*.key",
 			"/etc/tinc/*/{rsa,ed25519}_key.priv", "/etc/netbird/config.json", "/var/lib/netbird/default.json", "/etc/innernet/*.conf"),
 		secretsIf(serviceKey, "secret", (*scan).serviceKey, serviceKeys...),
-		matching(serviceKey, pattern{files: []string{"/etc/mysql/debian.cnf"}, comment: "#", line: regexp.MustCompile(`^password\s*=\s*\S`), message: "the password of the maintainer's account", hidden: true, decide: (*scan).serviceKey}),
+		matching(serviceKey, pattern{files: []string{"/etc/mysql/debian.cnf"}, comment: "#", line: lazyregexp.New(`^password\s*=\s*\S`), message: "the password of the maintainer's account", hidden: true, decide: (*scan).serviceKey}),
 		secrets(kerberosKeytab, "keytab", "/etc/krb5.keytab", "/etc/krb5kdc/*.keytab", "/var/lib/krb5kdc/{principal,stash}", "/var/kerberos/krb5kdc/{principal,.k5.*}", "/var/heimdal/{heimdal.db,m-key}"),
 		secrets(sambaSecrets, "database of secrets", "/var/lib/samba/private/{secrets,passdb}.tdb", "/var/lib/samba/{secrets,passdb}.tdb", "/usr/local/samba/private/secrets.tdb"),
 		secrets(directoryEnrolment, "state of an enrolment", "/etc/ipa/default.conf", "/etc/ipa/nssdb/{key3,key4}.db", "/var/lib/ipa-client/sysrestore/*", "/var/lib/sss/db/*.ldb"),
@@ -167,19 +167,19 @@ func lookSecretModes(s *scan) {
 // keyHeaders are how secret keys begin.
 var keyHeaders = []struct {
 	kind string
-	re   *regexp.Regexp
+	re   *lazyregexp.Regexp
 }{
 	{"private key", privateHeader},
-	{"PGP private key", regexp.MustCompile(`-----BEGIN PGP PRIVATE KEY BLOCK-----`)},
-	{"age identity", regexp.MustCompile(`AGE-SECRET-KEY-1[0-9A-Z]{20}`)},
-	{"minisign or signify secret key", regexp.MustCompile(`untrusted comment: .*secret key\n[A-Za-z0-9+/]{20}`)},
-	{"PuTTY private key", regexp.MustCompile(`PuTTY-User-Key-File-[23]:`)},
+	{"PGP private key", lazyregexp.New(`-----BEGIN PGP PRIVATE KEY BLOCK-----`)},
+	{"age identity", lazyregexp.New(`AGE-SECRET-KEY-1[0-9A-Z]{20}`)},
+	{"minisign or signify secret key", lazyregexp.New(`untrusted comment: .*secret key\n[A-Za-z0-9+/]{20}`)},
+	{"PuTTY private key", lazyregexp.New(`PuTTY-User-Key-File-[23]:`)},
 }
 
 var (
-	keyPlaces = regexp.MustCompile(`^/(etc|root|home|srv|opt|var|usr/local|usr/home|boot)/`)
+	keyPlaces = lazyregexp.New(`^/(etc|root|home|srv|opt|var|usr/local|usr/home|boot)/`)
 	// Other rules speak of these.
-	otherKeys = regexp.MustCompile(`^/etc/ssh/ssh_host_|^/usr/local/etc/ssh/ssh_host_|/\.ssh/|^/etc/ssl/private/ssl-cert-snakeoil|^/etc/(iked|isakmpd)/private/|^/etc/(ipsec\.d|swanctl)/|^/etc/letsencrypt/|/tests?/|^/var/lib/(dpkg|rpm)/`)
+	otherKeys = lazyregexp.New(`^/etc/ssh/ssh_host_|^/usr/local/etc/ssh/ssh_host_|/\.ssh/|^/etc/ssl/private/ssl-cert-snakeoil|^/etc/(iked|isakmpd)/private/|^/etc/(ipsec\.d|swanctl)/|^/etc/letsencrypt/|/tests?/|^/var/lib/(dpkg|rpm)/`)
 )
 
 func visitPrivateKeys(s *scan, f *file) {
@@ -202,23 +202,23 @@ func visitPrivateKeys(s *scan, f *file) {
 // most texts have none of them.
 var tokens = []struct {
 	kind, word string
-	re         *regexp.Regexp
+	re         *lazyregexp.Regexp
 }{
-	{"access key of AWS", "AKIA", regexp.MustCompile(`\b(AKIA|ASIA)[0-9A-Z]{16}\b`)},
-	{"secret key of AWS", "aws_secret", regexp.MustCompile(`(?i)aws_secret_access_key\s*[=:]\s*\S{40}`)},
-	{"token of GitHub", "gh", regexp.MustCompile(`\bgh[pousr]_[0-9A-Za-z]{36}\b|\bgithub_pat_[0-9A-Za-z_]{22,}`)},
-	{"token of GitLab", "glpat-", regexp.MustCompile(`\bglpat-[0-9A-Za-z_-]{20}`)},
-	{"token of Slack", "xox", regexp.MustCompile(`\bxox[baprs]-[0-9A-Za-z-]{10,}`)},
-	{"key of Google", "AIza", regexp.MustCompile(`\bAIza[0-9A-Za-z_-]{35}\b`)},
-	{"token of DigitalOcean", "dop_v1_", regexp.MustCompile(`\bdop_v1_[0-9a-f]{64}\b`)},
-	{"token of npm", "npm_", regexp.MustCompile(`\bnpm_[0-9A-Za-z]{36}\b`)},
-	{"token of PyPI", "pypi-", regexp.MustCompile(`\bpypi-[0-9A-Za-z_-]{50,}`)},
-	{"key of Stripe", "sk_live_", regexp.MustCompile(`\bsk_live_[0-9A-Za-z]{20,}`)},
-	{"account key of Azure", "AccountKey=", regexp.MustCompile(`AccountKey=[0-9A-Za-z+/=]{40,}`)},
-	{"address with a password", "://", regexp.MustCompile(`[a-z][a-z0-9+.-]*://[^\s:/@"'<>$%{}\[\]()]+:[^\s:/@"'<>${}\[\]()]+@[0-9A-Za-z\[]`)},
+	{"access key of AWS", "AKIA", lazyregexp.New(`\b(AKIA|ASIA)[0-9A-Z]{16}\b`)},
+	{"secret key of AWS", "aws_secret", lazyregexp.New(`(?i)aws_secret_access_key\s*[=:]\s*\S{40}`)},
+	{"token of GitHub", "gh", lazyregexp.New(`\bgh[pousr]_[0-9A-Za-z]{36}\b|\bgithub_pat_[0-9A-Za-z_]{22,}`)},
+	{"token of GitLab", "glpat-", lazyregexp.New(`\bglpat-[0-9A-Za-z_-]{20}`)},
+	{"token of Slack", "xox", lazyregexp.New(`\bxox[baprs]-[0-9A-Za-z-]{10,}`)},
+	{"key of Google", "AIza", lazyregexp.New(`\bAIza[0-9A-Za-z_-]{35}\b`)},
+	{"token of DigitalOcean", "dop_v1_", lazyregexp.New(`\bdop_v1_[0-9a-f]{64}\b`)},
+	{"token of npm", "npm_", lazyregexp.New(`\bnpm_[0-9A-Za-z]{36}\b`)},
+	{"token of PyPI", "pypi-", lazyregexp.New(`\bpypi-[0-9A-Za-z_-]{50,}`)},
+	{"key of Stripe", "sk_live_", lazyregexp.New(`\bsk_live_[0-9A-Za-z]{20,}`)},
+	{"account key of Azure", "AccountKey=", lazyregexp.New(`AccountKey=[0-9A-Za-z+/=]{40,}`)},
+	{"address with a password", "://", lazyregexp.New(`[a-z][a-z0-9+.-]*://[^\s:/@"'<>$%{}\[\]()]+:[^\s:/@"'<>${}\[\]()]+@[0-9A-Za-z\[]`)},
 }
 
-var secretPlaces = regexp.MustCompile(`^/(etc|root|home|srv|opt|usr/local/etc|usr/home)/`)
+var secretPlaces = lazyregexp.New(`^/(etc|root|home|srv|opt|usr/local/etc|usr/home)/`)
 
 func visitSecrets(s *scan, f *file) {
 	if !f.filled() || f.attr.Size > maxText || !secretPlaces.MatchString(f.path) {

@@ -3,9 +3,10 @@ package audit
 import (
 	"bytes"
 	"encoding/binary"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/resflash/resflash/image/lazyregexp"
 )
 
 // A matcher finds secrets in bytes of any kind, in one pass: by words that begin
@@ -18,9 +19,9 @@ type matcher struct {
 // A needle is something to be found.
 type needle struct {
 	kind string
-	word []byte         // at least minWord bytes
-	form *regexp.Regexp // of what is around the word; nil: the word is all
-	back int            // bytes in front of the word that may belong to it, at most lookBack
+	word []byte             // at least minWord bytes
+	form *lazyregexp.Regexp // of what is around the word; nil: the word is all
+	back int                // bytes in front of the word that may belong to it, at most lookBack
 }
 
 const (
@@ -89,18 +90,18 @@ func (n *needle) isAt(b []byte, i int) bool {
 // looseNeedles are the secrets that are known by their form alone. Programs have
 // the words too, so what follows has to be there: the key itself.
 var looseNeedles = []needle{
-	{"private key", []byte("PRIVATE KEY-----"), regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----\r?\n([A-Za-z0-9+/=]{40,}|Proc-Type:)`), 32},
-	{"PGP private key", []byte("PGP PRIVATE KEY BLOCK-----"), regexp.MustCompile(`-----BEGIN PGP PRIVATE KEY BLOCK-----\r?\n(\r?\n|[A-Z][A-Za-z]*: )`), 16},
-	{"age identity", []byte("AGE-SECRET-KEY-1"), regexp.MustCompile(`AGE-SECRET-KEY-1[0-9A-Z]{50,}`), 0},
-	{"minisign or signify secret key", []byte("secret key\n"), regexp.MustCompile(`secret key\n[A-Za-z0-9+/]{60,}`), 0},
-	{"PuTTY private key", []byte("PuTTY-User-Key-File-"), regexp.MustCompile(`PuTTY-User-Key-File-[23]: [a-z0-9-]+\r?\n`), 0},
-	{"private key of WireGuard", []byte("PrivateKey"), regexp.MustCompile(`PrivateKey\s*=\s*[A-Za-z0-9+/]{43}=`), 0},
-	{"password hash", []byte(":$2b$"), regexp.MustCompile(`[a-z_][a-z0-9_-]*:\$2b\$[0-9]{2}\$[./A-Za-z0-9]{53}:`), 32},
-	{"password hash", []byte(":$2a$"), regexp.MustCompile(`[a-z_][a-z0-9_-]*:\$2a\$[0-9]{2}\$[./A-Za-z0-9]{53}:`), 32},
-	{"password hash", []byte(":$1$"), regexp.MustCompile(`[a-z_][a-z0-9_-]*:\$1\$[^$:\s]{1,8}\$[./A-Za-z0-9]{22}:`), 32},
-	{"password hash", []byte(":$5$"), regexp.MustCompile(`[a-z_][a-z0-9_-]*:\$5\$[^:\s]{1,40}\$[./A-Za-z0-9]{43}:`), 32},
-	{"password hash", []byte(":$6$"), regexp.MustCompile(`[a-z_][a-z0-9_-]*:\$6\$[^:\s]{1,40}\$[./A-Za-z0-9]{86}:`), 32},
-	{"password hash", []byte(":$y$"), regexp.MustCompile(`[a-z_][a-z0-9_-]*:\$y\$[./A-Za-z0-9]+\$[./A-Za-z0-9]+\$[./A-Za-z0-9]{43}:`), 32},
+	{"private key", []byte("PRIVATE KEY-----"), lazyregexp.New(`-----BEGIN [A-Z ]*PRIVATE KEY-----\r?\n([A-Za-z0-9+/=]{40,}|Proc-Type:)`), 32},
+	{"PGP private key", []byte("PGP PRIVATE KEY BLOCK-----"), lazyregexp.New(`-----BEGIN PGP PRIVATE KEY BLOCK-----\r?\n(\r?\n|[A-Z][A-Za-z]*: )`), 16},
+	{"age identity", []byte("AGE-SECRET-KEY-1"), lazyregexp.New(`AGE-SECRET-KEY-1[0-9A-Z]{50,}`), 0},
+	{"minisign or signify secret key", []byte("secret key\n"), lazyregexp.New(`secret key\n[A-Za-z0-9+/]{60,}`), 0},
+	{"PuTTY private key", []byte("PuTTY-User-Key-File-"), lazyregexp.New(`PuTTY-User-Key-File-[23]: [a-z0-9-]+\r?\n`), 0},
+	{"private key of WireGuard", []byte("PrivateKey"), lazyregexp.New(`PrivateKey\s*=\s*[A-Za-z0-9+/]{43}=`), 0},
+	{"password hash", []byte(":$2b$"), lazyregexp.New(`[a-z_][a-z0-9_-]*:\$2b\$[0-9]{2}\$[./A-Za-z0-9]{53}:`), 32},
+	{"password hash", []byte(":$2a$"), lazyregexp.New(`[a-z_][a-z0-9_-]*:\$2a\$[0-9]{2}\$[./A-Za-z0-9]{53}:`), 32},
+	{"password hash", []byte(":$1$"), lazyregexp.New(`[a-z_][a-z0-9_-]*:\$1\$[^$:\s]{1,8}\$[./A-Za-z0-9]{22}:`), 32},
+	{"password hash", []byte(":$5$"), lazyregexp.New(`[a-z_][a-z0-9_-]*:\$5\$[^:\s]{1,40}\$[./A-Za-z0-9]{43}:`), 32},
+	{"password hash", []byte(":$6$"), lazyregexp.New(`[a-z_][a-z0-9_-]*:\$6\$[^:\s]{1,40}\$[./A-Za-z0-9]{86}:`), 32},
+	{"password hash", []byte(":$y$"), lazyregexp.New(`[a-z_][a-z0-9_-]*:\$y\$[./A-Za-z0-9]+\$[./A-Za-z0-9]+\$[./A-Za-z0-9]{43}:`), 32},
 }
 
 // formNeedles are looseNeedles and the tokens that services give out. An address

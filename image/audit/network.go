@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/resflash/resflash/image/lazyregexp"
 )
 
 var networkFamily = family{
@@ -16,34 +18,34 @@ var networkFamily = family{
 		present(dhcpLease, "leases", "/var/lib/{dhcp,dhclient,dhcpcd,dhcpd}/*lease*", "/var/lib/NetworkManager/{*.lease,internal-*}", "/var/lib/systemd/network/leases/*",
 			"/run/systemd/netif/leases/*", "/var/db/dhclient.leases.*", "/var/db/dhcpleased/*", "/var/db/dhcp6leased/[!u]*"),
 		secrets(dhcpDUID, "identifier", "/var/lib/dhcpcd/{duid,secret}", "/etc/dhcpcd.duid", "/var/db/dhcpcd/{duid,secret}", "/var/db/dhcp6leased/uuid", "/var/db/dhcp6c_duid"),
-		matching(dhcpDUID, pattern{files: []string{"/var/lib/{dhcp,dhclient}/*6*.leases"}, line: regexp.MustCompile(`^default-duid `), message: "a DUID", hidden: true},
-			pattern{files: []string{"/etc/systemd/networkd.conf", "/etc/systemd/networkd.conf.d/*.conf", "/etc/systemd/network/*.network"}, comment: "#;", line: regexp.MustCompile(`^DUIDRawData=\S`), message: "a DUID", hidden: true}),
+		matching(dhcpDUID, pattern{files: []string{"/var/lib/{dhcp,dhclient}/*6*.leases"}, line: lazyregexp.New(`^default-duid `), message: "a DUID", hidden: true},
+			pattern{files: []string{"/etc/systemd/networkd.conf", "/etc/systemd/networkd.conf.d/*.conf", "/etc/systemd/network/*.network"}, comment: "#;", line: lazyregexp.New(`^DUIDRawData=\S`), message: "a DUID", hidden: true}),
 		secrets(nmSecretKey, "key", "/var/lib/NetworkManager/secret_key"),
 		matching(nmConnection,
-			pattern{files: []string{"/etc/NetworkManager/system-connections/*"}, comment: "#", line: regexp.MustCompile(`^(psk|password|private-key-password|leap-password|wep-key[0-9]|pin)\s*=\s*\S`), message: "a password of a network", hidden: true, worse: Error},
-			pattern{files: []string{"/etc/NetworkManager/system-connections/*"}, comment: "#", line: regexp.MustCompile(`^(mac-address|cloned-mac-address)\s*=\s*([0-9A-Fa-f]{2}:){5}`), message: "bound to a network card"},
-			pattern{files: []string{"/etc/NetworkManager/system-connections/*"}, comment: "#", line: regexp.MustCompile(`^uuid\s*=\s*\S`), message: "a connection with a UUID of its own"}),
+			pattern{files: []string{"/etc/NetworkManager/system-connections/*"}, comment: "#", line: lazyregexp.New(`^(psk|password|private-key-password|leap-password|wep-key[0-9]|pin)\s*=\s*\S`), message: "a password of a network", hidden: true, worse: Error},
+			pattern{files: []string{"/etc/NetworkManager/system-connections/*"}, comment: "#", line: lazyregexp.New(`^(mac-address|cloned-mac-address)\s*=\s*([0-9A-Fa-f]{2}:){5}`), message: "bound to a network card"},
+			pattern{files: []string{"/etc/NetworkManager/system-connections/*"}, comment: "#", line: lazyregexp.New(`^uuid\s*=\s*\S`), message: "a connection with a UUID of its own"}),
 		matching(wifiSecret,
-			pattern{files: []string{"/etc/wpa_supplicant/*.conf", "/etc/wpa_supplicant.conf"}, comment: "#", line: regexp.MustCompile(`^(psk|password|wep_key[0-9]|sae_password)\s*=\s*\S`), message: "a password of a wireless network", hidden: true},
-			pattern{files: []string{"/var/lib/iwd/*.{psk,8021x}"}, comment: "#", line: regexp.MustCompile(`(?i)^(PreSharedKey|Passphrase|.*Password)\s*=\s*\S`), message: "a password of a wireless network", hidden: true},
-			pattern{files: []string{"/etc/hostname.*"}, comment: "#", line: regexp.MustCompile(`\b(wpakey|nwkey)\s+\S`), message: "a password of a wireless network", hidden: true},
-			pattern{files: []string{"/etc/netplan/*.yaml"}, comment: "#", line: regexp.MustCompile(`^(- )?"?password"?:\s*\S`), message: "a password of a wireless network", hidden: true}),
-		matching(ipv6StableSecret, pattern{files: []string{"/etc/sysctl.conf", "/etc/sysctl.d/*.conf"}, comment: "#;", line: regexp.MustCompile(`\.stable_secret\s*=\s*\S`), message: "a secret for stable addresses", hidden: true}),
+			pattern{files: []string{"/etc/wpa_supplicant/*.conf", "/etc/wpa_supplicant.conf"}, comment: "#", line: lazyregexp.New(`^(psk|password|wep_key[0-9]|sae_password)\s*=\s*\S`), message: "a password of a wireless network", hidden: true},
+			pattern{files: []string{"/var/lib/iwd/*.{psk,8021x}"}, comment: "#", line: lazyregexp.New(`(?i)^(PreSharedKey|Passphrase|.*Password)\s*=\s*\S`), message: "a password of a wireless network", hidden: true},
+			pattern{files: []string{"/etc/hostname.*"}, comment: "#", line: lazyregexp.New(`\b(wpakey|nwkey)\s+\S`), message: "a password of a wireless network", hidden: true},
+			pattern{files: []string{"/etc/netplan/*.yaml"}, comment: "#", line: lazyregexp.New(`^(- )?"?password"?:\s*\S`), message: "a password of a wireless network", hidden: true}),
+		matching(ipv6StableSecret, pattern{files: []string{"/etc/sysctl.conf", "/etc/sysctl.d/*.conf"}, comment: "#;", line: lazyregexp.New(`\.stable_secret\s*=\s*\S`), message: "a secret for stable addresses", hidden: true}),
 		secrets(soiiKey, "key", "/etc/soii.key"),
 		{rules: []*Rule{udevPersistentNet}, look: lookUdevNet},
 		matching(macBinding,
-			pattern{files: []string{"/etc/systemd/network/*.link"}, comment: "#;", line: regexp.MustCompile(`^(PermanentMACAddress|MACAddress)=([0-9A-Fa-f]{2}[:.-])`), message: "bound to a network card"},
-			pattern{files: []string{"/etc/sysconfig/network-scripts/ifcfg-*"}, comment: "#", line: regexp.MustCompile(`^(HWADDR|MACADDR|UUID)=\S`), message: "bound to a network card"},
-			pattern{files: []string{"/etc/network/interfaces", "/etc/network/interfaces.d/*"}, comment: "#", line: regexp.MustCompile(`^hwaddress\s+\S`), message: "bound to a network card"},
-			pattern{files: []string{"/etc/netplan/*.yaml"}, comment: "#", line: regexp.MustCompile(`^macaddress:\s*\S`), message: "bound to a network card"},
-			pattern{files: []string{"/etc/hostname.*"}, comment: "#", line: regexp.MustCompile(`^lladdr\s+([0-9a-f]{2}:)`), message: "sets a hardware address"}),
-		matching(iscsiInitiator, pattern{files: []string{"/etc/iscsi/initiatorname.iscsi"}, comment: "#", line: regexp.MustCompile(`^InitiatorName=\S`), message: "a name of its own", unique: "initiator name", decide: (*scan).initiatorName}),
+			pattern{files: []string{"/etc/systemd/network/*.link"}, comment: "#;", line: lazyregexp.New(`^(PermanentMACAddress|MACAddress)=([0-9A-Fa-f]{2}[:.-])`), message: "bound to a network card"},
+			pattern{files: []string{"/etc/sysconfig/network-scripts/ifcfg-*"}, comment: "#", line: lazyregexp.New(`^(HWADDR|MACADDR|UUID)=\S`), message: "bound to a network card"},
+			pattern{files: []string{"/etc/network/interfaces", "/etc/network/interfaces.d/*"}, comment: "#", line: lazyregexp.New(`^hwaddress\s+\S`), message: "bound to a network card"},
+			pattern{files: []string{"/etc/netplan/*.yaml"}, comment: "#", line: lazyregexp.New(`^macaddress:\s*\S`), message: "bound to a network card"},
+			pattern{files: []string{"/etc/hostname.*"}, comment: "#", line: lazyregexp.New(`^lladdr\s+([0-9a-f]{2}:)`), message: "sets a hardware address"}),
+		matching(iscsiInitiator, pattern{files: []string{"/etc/iscsi/initiatorname.iscsi"}, comment: "#", line: lazyregexp.New(`^InitiatorName=\S`), message: "a name of its own", unique: "initiator name", decide: (*scan).initiatorName}),
 		secretsIf(nvmeHostID, "identifier", (*scan).nvmeHost, "/etc/nvme/{hostid,hostnqn}"),
 		presentIf(staleDeviceCache, "names devices of the build host", (*scan).deviceCache, "/etc/lvm/devices/system.devices", "/etc/multipath/{bindings,wwids}", "/etc/blkid.tab", "/etc/blkid/blkid.tab", "/etc/zfs/zpool.cache", "/boot/zfs/zpool.cache", "/run/blkid/blkid.tab"),
 		entries(bluetoothPairing, "an adapter of the build host", nil, "/var/lib/bluetooth/*:*:*:*:*:*"),
 		matching(proxyLeftover,
-			pattern{files: proxyFiles, comment: "#;/", line: regexp.MustCompile(`(?i)proxy\S*\s*[=:]?\s*"?[a-z]+://[^\s/:@]+:[^\s/@]+@`), message: "a proxy with user and password", hidden: true, worse: Error},
-			pattern{files: proxyFiles, comment: "#;/", line: regexp.MustCompile(`(?i)(^|[^a-z_])(https?_|ftp_|all_)?(proxy|Acquire::https?::Proxy)["']?\s*[=: ]\s*["']?[a-z]+://`), message: "a proxy"}),
+			pattern{files: proxyFiles, comment: "#;/", line: lazyregexp.New(`(?i)proxy\S*\s*[=:]?\s*"?[a-z]+://[^\s/:@]+:[^\s/@]+@`), message: "a proxy with user and password", hidden: true, worse: Error},
+			pattern{files: proxyFiles, comment: "#;/", line: lazyregexp.New(`(?i)(^|[^a-z_])(https?_|ftp_|all_)?(proxy|Acquire::https?::Proxy)["']?\s*[=: ]\s*["']?[a-z]+://`), message: "a proxy"}),
 		{rules: []*Rule{zfsHostID}, look: lookHostID},
 	},
 }
@@ -228,7 +230,7 @@ func (s *scan) hostname() (name string, f *file, n int) {
 }
 
 // plainName is what host names are made of.
-var plainName = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$`)
+var plainName = lazyregexp.New(`^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$`)
 
 func lookHostname(s *scan) {
 	name, f, n := s.hostname()

@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/resflash/resflash/image/lazyregexp"
 )
 
 // maxMasked bounds the contents in which noise is looked for.
@@ -15,7 +16,7 @@ const maxMasked = 64 << 20
 // A mask takes out of two files what no two builds have alike, and which tells
 // nothing: what is left must be the same.
 type mask struct {
-	path   *regexp.Regexp
+	path   *lazyregexp.Regexp
 	reason string
 	left   func(content []byte) []byte // what is not noise; nil: not of the expected form
 }
@@ -23,11 +24,11 @@ type mask struct {
 // masks are the noise of builds. All of them look into the file: one that only
 // has the name of a database is none.
 var masks = []mask{
-	{regexp.MustCompile(`^/etc/(shadow|gshadow)$`), "the day when an account was made", withoutDays},
-	{regexp.MustCompile(`^/etc/`), "a date in a comment", withoutDates},
-	{regexp.MustCompile(`^/var/cache/ldconfig/aux-cache$`), "a cache of inode numbers and times", auxCache},
-	{regexp.MustCompile(`\.pyc$`), "the time of the source in compiled Python", withoutSourceTime},
-	{regexp.MustCompile(`^/var/cache/man/(.*/)?index\.db$`), "pages of a database with the same records", gdbmRecords},
+	{lazyregexp.New(`^/etc/(shadow|gshadow)$`), "the day when an account was made", withoutDays},
+	{lazyregexp.New(`^/etc/`), "a date in a comment", withoutDates},
+	{lazyregexp.New(`^/var/cache/ldconfig/aux-cache$`), "a cache of inode numbers and times", auxCache},
+	{lazyregexp.New(`\.pyc$`), "the time of the source in compiled Python", withoutSourceTime},
+	{lazyregexp.New(`^/var/cache/man/(.*/)?index\.db$`), "pages of a database with the same records", gdbmRecords},
 }
 
 // noise is the mask under which two files are the same.
@@ -66,9 +67,9 @@ func withoutDays(content []byte) []byte {
 }
 
 var (
-	digits = regexp.MustCompile(`^[0-9]*$`)
+	digits = lazyregexp.New(`^[0-9]*$`)
 	// As date(1), date -R, date -I and scripts of packages print them.
-	dates = regexp.MustCompile(`((Mon|Tue|Wed|Thu|Fri|Sat|Sun),? )?([0-9]{1,2} )?(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) +([0-9]{1,2},? )?([0-9]{4} )?[0-9]{2}:[0-9]{2}:[0-9]{2}( (AM|PM))?( ([+-][0-9]{4}|[A-Z]{3,4}))?( [0-9]{4})?|[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?([.,][0-9]+)?(Z| ?[+-][0-9]{2}:?[0-9]{2})?)?`)
+	dates = lazyregexp.New(`((Mon|Tue|Wed|Thu|Fri|Sat|Sun),? )?([0-9]{1,2} )?(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) +([0-9]{1,2},? )?([0-9]{4} )?[0-9]{2}:[0-9]{2}:[0-9]{2}( (AM|PM))?( ([+-][0-9]{4}|[A-Z]{3,4}))?( [0-9]{4})?|[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?([.,][0-9]+)?(Z| ?[+-][0-9]{2}:?[0-9]{2})?)?`)
 )
 
 // withoutDates takes dates out of the comments of a text.

@@ -1,10 +1,10 @@
 package audit
 
 import (
-	"regexp"
 	"slices"
 	"time"
 
+	"github.com/resflash/resflash/image/lazyregexp"
 	"github.com/resflash/resflash/image/passwd/crypt"
 )
 
@@ -77,8 +77,8 @@ func (a *auditor) crack(hash string, list []string) (hit string, known bool) {
 }
 
 var (
-	dateInBuild = regexp.MustCompile(`(?m)^build date: *([0-9]{4})-([0-9]{2})-([0-9]{2})`)
-	dateInName  = regexp.MustCompile(`(?:^|[^0-9])(20[0-9]{2})-?([01][0-9])-?([0-3][0-9])(?:[^0-9]|$)`)
+	dateInBuild = lazyregexp.New(`(?m)^build date: *([0-9]{4})-([0-9]{2})-([0-9]{2})`)
+	dateInName  = lazyregexp.New(`(?:^|[^0-9])(20[0-9]{2})-?([01][0-9])-?([0-3][0-9])(?:[^0-9]|$)`)
 )
 
 // buildDates are the days on which the image may have been built, those that
@@ -91,7 +91,7 @@ func (s *scan) buildDates(shadow *file) []time.Time {
 			days = append(days, t)
 		}
 	}
-	parse := func(re *regexp.Regexp, text string) {
+	parse := func(re *lazyregexp.Regexp, text string) {
 		if m := re.FindStringSubmatch(text); m != nil {
 			if t, err := time.Parse(time.DateOnly, m[1]+"-"+m[2]+"-"+m[3]); err == nil {
 				add(t)

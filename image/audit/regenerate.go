@@ -1,9 +1,10 @@
 package audit
 
 import (
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/resflash/resflash/image/lazyregexp"
 )
 
 // The conditions of fixes are decided here, by what the image itself says: what
@@ -25,7 +26,7 @@ func holds(ok bool, format string, args ...any) detail {
 func undecided(format string, args ...any) detail { return note("not decided: "+format, args...) }
 
 // makes is a verdict about something that the boot makes anew, or does not.
-func (s *scan) makes(command *regexp.Regexp, what string) detail {
+func (s *scan) makes(command *lazyregexp.Regexp, what string) detail {
 	if by := s.starts(command); by != nil {
 		return holds(true, "%s makes %s", by.path, what)
 	}
@@ -36,7 +37,20 @@ func (s *scan) makes(command *regexp.Regexp, what string) detail {
 // first boot only: an empty machine ID is none.
 const AtFirstBoot = "at the first boot (ConditionFirstBoot)"
 
-var keygen = regexp.MustCompile(`ssh-keygen +(.*-A\b|-A\b)|sshd-keygen|dpkg-reconfigure +(-\S+ +)*openssh-server|\bdropbearkey\b`)
+// What in commands and scripts makes secrets and names.
+var (
+	keygen = lazyregexp.New(`ssh-keygen +(.*-A\b|-A\b)|sshd-keygen|dpkg-reconfigure +(-\S+ +)*openssh-server|\bdropbearkey\b`)
+	// rcKeygen is how /etc/rc.d/sshd of FreeBSD and NetBSD says it.
+	rcKeygen     = lazyregexp.New(`keygen`)
+	ikeKeygen    = lazyregexp.New(`private/local\.key`)
+	snakeoilCert = lazyregexp.New(`make-ssl-cert +.*generate-default-snakeoil|dpkg-reconfigure.*ssl-cert`)
+	iscsiName    = lazyregexp.New(`GenerateName|iscsi-name|iscsi-gen-initiatorname`)
+	nvmeName     = lazyregexp.New(`nvme +gen-hostnqn|nvme +show-hostnqn|dpkg-reconfigure.*nvme-cli`)
+	resolvd      = lazyregexp.New(`\bresolvd\b`)
+	dhcp         = lazyregexp.New(`\bdhcp\b|(?i)="?(SYNC)?DHCP`)
+
+	anything = lazyregexp.New(`\S`)
+)
 
 // regenerator says what in the image makes SSH host keys at boot, by what its
 // files say; empty if nothing does.
@@ -48,7 +62,7 @@ func (s *scan) regenerator() string {
 		}
 		return ""
 	case s.systems == FreeBSD || s.systems == NetBSD:
-		if hasLine(s.read("/etc/rc.d/sshd"), regexp.MustCompile(`keygen`)) {
+		if hasLine(s.read("/etc/rc.d/sshd"), rcKeygen) {
 			return "/etc/rc.d/sshd makes new keys"
 		}
 		return ""
@@ -115,21 +129,21 @@ func yamlList(text, key string) []string {
 // remakers are the secrets of services that come back, and by what. A service
 // that makes its own needs no command.
 var remakers = []struct {
-	file    *regexp.Regexp
-	command *regexp.Regexp
+	file    *lazyregexp.Regexp
+	command *lazyregexp.Regexp
 	itself  string
 }{
-	{regexp.MustCompile(`rndc\.key$`), regexp.MustCompile(`rndc-confgen`), ""},
-	{regexp.MustCompile(`/unbound_(server|control)\.key$`), regexp.MustCompile(`unbound-control-setup`), ""},
-	{regexp.MustCompile(`/nsd_(server|control)\.key$`), regexp.MustCompile(`nsd-control-setup`), ""},
-	{regexp.MustCompile(`/xrdp/`), regexp.MustCompile(`xrdp-keygen|dpkg-reconfigure.*xrdp`), ""},
-	{regexp.MustCompile(`munge\.key$`), regexp.MustCompile(`mungekey|create-munge-key`), ""},
-	{regexp.MustCompile(`/ejabberd\.pem$`), regexp.MustCompile(`dpkg-reconfigure.*ejabberd`), ""},
-	{regexp.MustCompile(`\.erlang\.cookie$`), nil, "Erlang makes a new cookie when a node starts without one"},
-	{regexp.MustCompile(`/salt/pki/`), nil, "Salt makes new keys at its start"},
-	{regexp.MustCompile(`/puppet.*/ssl/private_keys/`), nil, "Puppet makes a new key and has it signed"},
-	{regexp.MustCompile(`/var/lib/tor/`), nil, "Tor makes new keys at its start"},
-	{regexp.MustCompile(`/var/lib/mysql/`), nil, "MySQL makes new certificates at its start"},
+	{lazyregexp.New(`rndc\.key$`), lazyregexp.New(`rndc-confgen`), ""},
+	{lazyregexp.New(`/unbound_(server|control)\.key$`), lazyregexp.New(`unbound-control-setup`), ""},
+	{lazyregexp.New(`/nsd_(server|control)\.key$`), lazyregexp.New(`nsd-control-setup`), ""},
+	{lazyregexp.New(`/xrdp/`), lazyregexp.New(`xrdp-keygen|dpkg-reconfigure.*xrdp`), ""},
+	{lazyregexp.New(`munge\.key$`), lazyregexp.New(`mungekey|create-munge-key`), ""},
+	{lazyregexp.New(`/ejabberd\.pem$`), lazyregexp.New(`dpkg-reconfigure.*ejabberd`), ""},
+	{lazyregexp.New(`\.erlang\.cookie$`), nil, "Erlang makes a new cookie when a node starts without one"},
+	{lazyregexp.New(`/salt/pki/`), nil, "Salt makes new keys at its start"},
+	{lazyregexp.New(`/puppet.*/ssl/private_keys/`), nil, "Puppet makes a new key and has it signed"},
+	{lazyregexp.New(`/var/lib/tor/`), nil, "Tor makes new keys at its start"},
+	{lazyregexp.New(`/var/lib/mysql/`), nil, "MySQL makes new certificates at its start"},
 }
 
 // serviceKey decides about the secret of a service.
@@ -149,28 +163,28 @@ func (s *scan) serviceKey(f *file) detail {
 // ikeKey decides about a private key of IPsec.
 func (s *scan) ikeKey(f *file) detail {
 	if strings.HasSuffix(f.path, "/private/local.key") && s.systems == OpenBSD {
-		return s.makes(regexp.MustCompile(`private/local\.key`), "a new key")
+		return s.makes(ikeKeygen, "a new key")
 	}
 	return holds(false, "strongSwan makes no key of its own")
 }
 
 // snakeoil decides about the key of ssl-cert.
 func (s *scan) snakeoil(*file) detail {
-	return s.makes(regexp.MustCompile(`make-ssl-cert +.*generate-default-snakeoil|dpkg-reconfigure.*ssl-cert`), "a new key")
+	return s.makes(snakeoilCert, "a new key")
 }
 
 // initiatorName decides whether the start of iSCSI makes a name.
 func (s *scan) initiatorName(*file) detail {
-	return s.makes(regexp.MustCompile(`GenerateName|iscsi-name|iscsi-gen-initiatorname`), "a name of GenerateName=yes")
+	return s.makes(iscsiName, "a name of GenerateName=yes")
 }
 
 // nvmeHost decides about the names of an NVMe host.
 func (s *scan) nvmeHost(*file) detail {
-	if by := s.starts(regexp.MustCompile(`nvme +gen-hostnqn|nvme +show-hostnqn|dpkg-reconfigure.*nvme-cli`)); by != nil {
+	if by := s.starts(nvmeName); by != nil {
 		return holds(true, "%s makes new ones", by.path)
 	}
 	for _, f := range s.files("/etc/nvme/discovery.conf", "/etc/nvme/config.json") {
-		if hasLine(s.text(f), regexp.MustCompile(`\S`)) {
+		if hasLine(s.text(f), anything) {
 			return holds(false, "%s connects to controllers, and nothing makes new ones", f.path)
 		}
 	}
@@ -204,7 +218,7 @@ func (s *scan) resolver() detail {
 				return holds(false, "resolvd is off in /etc/rc.conf.local")
 			}
 		}
-		if hasLine(s.read("/etc/rc"), regexp.MustCompile(`\bresolvd\b`)) {
+		if hasLine(s.read("/etc/rc"), resolvd) {
 			return holds(true, "resolvd writes it")
 		}
 		return holds(false, "nothing was found that would write it")
@@ -216,7 +230,7 @@ func (s *scan) resolver() detail {
 	}
 	if s.exists("/sbin/dhclient", "/usr/sbin/dhclient", "/sbin/dhcpcd", "/usr/sbin/dhcpcd", "/sbin/udhcpc") {
 		for _, f := range s.files("/etc/network/interfaces", "/etc/network/interfaces.d/*", "/etc/rc.conf", "/etc/rc.conf.local") {
-			if hasLine(s.text(f), regexp.MustCompile(`\bdhcp\b|(?i)="?(SYNC)?DHCP`)) {
+			if hasLine(s.text(f), dhcp) {
 				return holds(true, "the DHCP client writes it (%s)", f.path)
 			}
 		}

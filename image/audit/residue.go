@@ -2,10 +2,10 @@ package audit
 
 import (
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/resflash/resflash/image/lazyregexp"
 	"github.com/resflash/resflash/image/vfs"
 )
 
@@ -13,14 +13,14 @@ var residueFamily = family{
 	name: "residue", title: "Logs and leftovers",
 	checks: []check{
 		{rules: []*Rule{bootedEvidence}, look: lookBooted},
-		entries(journalFiles, "a journal", regexp.MustCompile(`^(remote|\.|lost)`), "/var/log/journal/*/*"),
+		entries(journalFiles, "a journal", lazyregexp.New(`^(remote|\.|lost)`), "/var/log/journal/*/*"),
 		{rules: []*Rule{logContent}, look: lookLogs},
 		present(loginRecords, "records", "/var/log/{wtmp,btmp,lastlog,faillog,tallylog,wtmp.db,lastlog2.db,utx.log,utx.lastlogin,wtmp.?,btmp.?}", "/var/lib/{lastlog/lastlog2.db,wtmpdb/wtmp.db}", "/var/run/utmp", "/run/utmp", "/var/run/utx.active", "/var/account/{acct,pacct}*", "/var/log/account/pacct*"),
 		{rules: []*Rule{shellHistory, rootHomeLeftover}, look: lookHistories},
 		{rules: []*Rule{editorResidue, coreDump}, visit: visitResidue},
 		{rules: []*Rule{installerResidue}, look: lookInstaller},
 		entries(buildResidue, "a leftover of the build", nil, "/usr/sbin/policy-rc.d", "/usr/bin/qemu-*-static", "/.dockerenv", "/.dockerinit", "/run/.containerenv", "/EMPTY", "/zerofile", "/zero.fill", "/whitespace", "/boot/whitespace", "/etc/sudoers.d/{packer,vagrant}", "/root/VBoxGuestAdditions*.iso", "/root/linux.iso", "/home/*/VBoxGuestAdditions*.iso"),
-		entries(tmpLeftover, "a leftover", regexp.MustCompile(`^(\.(X11|ICE|font|XIM|Test)-unix|lost\+found|vi\.recover|\.snap)$`), "/tmp/*", "/tmp/.[!.]*", "/var/tmp/*", "/var/tmp/.[!.]*"),
+		entries(tmpLeftover, "a leftover", lazyregexp.New(`^(\.(X11|ICE|font|XIM|Test)-unix|lost\+found|vi\.recover|\.snap)$`), "/tmp/*", "/tmp/.[!.]*", "/var/tmp/*", "/var/tmp/.[!.]*"),
 		{rules: []*Rule{tmpMode}, look: lookTmpMode},
 		present(mailSpool, "mail", "/var/mail/*", "/var/spool/mail/*", "/var/spool/{mqueue,clientmqueue}/*", "/var/spool/{exim,exim4}/input/*", "/var/spool/postfix/{deferred,active,incoming,maildrop,bounce}/{*,*/*}", "/var/spool/smtpd/queue/*/*/*"),
 		present(cronSpool, "jobs of a user", "/var/spool/cron/{*,crontabs/*,atjobs/*,atspool/*}", "/var/cron/{tabs,atjobs}/*"),
@@ -159,7 +159,7 @@ func lookBooted(s *scan) {
 	}
 }
 
-var rotated = regexp.MustCompile(`\.([0-9]+|old|gz|xz|zst|bz2|[0-9]{8})$|-[0-9]{8}(\.[a-z]+)?$`)
+var rotated = lazyregexp.New(`\.([0-9]+|old|gz|xz|zst|bz2|[0-9]{8})$|-[0-9]{8}(\.[a-z]+)?$`)
 
 func lookLogs(s *scan) {
 	patterns := []string{"/var/log/*", "/var/log/*/*", "/var/log/*/*/*"}
@@ -193,10 +193,10 @@ func lookHistories(s *scan) {
 }
 
 var (
-	residueName  = regexp.MustCompile(`~$|\.sw[op]$|^#.*#$|^\.#|\.(bak|orig)$|\.(dpkg|ucf)-(old|new|dist|tmp|bak)$|\.rpm(save|new|orig)$`)
-	residuePlace = regexp.MustCompile(`^/(etc|root|home|srv|usr/home)/`)
-	coreName     = regexp.MustCompile(`^core(\.[0-9]+)?$|\.core$|^vmcore(\.[0-9]+)?(\.zst|\.gz)?$|^core\..*\.(zst|lz4|xz)$`)
-	corePlace    = regexp.MustCompile(`^/var/(lib/systemd/coredump|crash|spool/abrt|cache/abrt)/`)
+	residueName  = lazyregexp.New(`~$|\.sw[op]$|^#.*#$|^\.#|\.(bak|orig)$|\.(dpkg|ucf)-(old|new|dist|tmp|bak)$|\.rpm(save|new|orig)$`)
+	residuePlace = lazyregexp.New(`^/(etc|root|home|srv|usr/home)/`)
+	coreName     = lazyregexp.New(`^core(\.[0-9]+)?$|\.core$|^vmcore(\.[0-9]+)?(\.zst|\.gz)?$|^core\..*\.(zst|lz4|xz)$`)
+	corePlace    = lazyregexp.New(`^/var/(lib/systemd/coredump|crash|spool/abrt|cache/abrt)/`)
 )
 
 func visitResidue(s *scan, f *file) {
@@ -221,7 +221,7 @@ func visitResidue(s *scan, f *file) {
 	s.found(coreDump, f, "a dump of memory", shown("%s", bytesOf(f.attr.Size)))
 }
 
-var installerSecret = regexp.MustCompile(`(?im)^\s*(rootpw|user .*--password|bootloader .*--password|.*passwd/(root|user)-password(-crypted)?(-again)?\s+password\s|\s*password\s*:|password for |public ssh key|wifi .* password)`)
+var installerSecret = lazyregexp.New(`(?im)^\s*(rootpw|user .*--password|bootloader .*--password|.*passwd/(root|user)-password(-crypted)?(-again)?\s+password\s|\s*password\s*:|password for |public ssh key|wifi .* password)`)
 
 func lookInstaller(s *scan) {
 	for _, f := range s.files("/root/{anaconda-ks.cfg,original-ks.cfg,initial-setup-ks.cfg,ks.cfg,preseed.cfg,autoinst.xml}", "/preseed.cfg", "/var/log/installer/*", "/var/log/anaconda/*", "/var/log/bootstrap.log",

@@ -2,9 +2,9 @@ package audit
 
 import (
 	"bytes"
-	"regexp"
 	"strings"
 
+	"github.com/resflash/resflash/image/lazyregexp"
 	"github.com/resflash/resflash/image/vfs"
 )
 
@@ -139,7 +139,7 @@ func lookLinuxSeeds(s *scan) {
 	}
 }
 
-var creditsSeed = regexp.MustCompile(`SYSTEMD_RANDOM_SEED_CREDIT=("|')?(1|yes|true|on|force)\b`)
+var creditsSeed = lazyregexp.New(`SYSTEMD_RANDOM_SEED_CREDIT=("|')?(1|yes|true|on|force)\b`)
 
 // seed reports a seed that is not empty. One that is overwritten is no secret.
 func (s *scan) seed(r *Rule, f *file, details ...detail) {
@@ -197,7 +197,7 @@ func lookESPSeed(s *scan) {
 	}
 }
 
-var credentialNames = regexp.MustCompile(`(?i)(^passwd\.|password|secret|token|key)`)
+var credentialNames = lazyregexp.New(`(?i)(^passwd\.|password|secret|token|key)`)
 
 func lookCredentials(s *scan) {
 	var encrypted []string

@@ -5,8 +5,9 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/pem"
-	"regexp"
 	"strings"
+
+	"github.com/resflash/resflash/image/lazyregexp"
 )
 
 var sshFamily = family{
@@ -253,12 +254,12 @@ func (s *scan) homes() []string {
 }
 
 // publishedKeys are public keys whose private part is published.
-var publishedComments = regexp.MustCompile(`(?i)vagrant insecure public key`)
+var publishedComments = lazyregexp.New(`(?i)vagrant insecure public key`)
 
 // vagrantRSA begins the key that Vagrant has shipped to everybody since 2010.
 const vagrantRSA = "AAAAB3NzaC1yc2EAAAABIwAAAQEA6NF8iallvQVp22WDkTkyrtvp9eWW6A8YVr+kz4TjGYe7gHzIw+niNltGEFHzD8+v1I2YJ6oXevct1YeS0o9HZyN1Q9qgCgzUFtdOKLv6IedplqoPkcmF0aYet2PkEDo3MlTBckFXPITAMzF8dJSIFo9D8HfdOV0IAdx4O7PtixWKn5y2hMNG0zQPyUecp4pzC6kivAIhyfHilFR61RGL+GPXQ2MWZWFYbAGjyiYJnAmCP3NOTd0jMZEnDkbUvxhMmBYSdETk1rRgm+R4LOzFUGaHqHDLKLX+FIPKcF96hrucXzcWyLbIbEgE98OHlnVYCzRdK8jlqm8tehUc9c9WhQ=="
 
-var publicKey = regexp.MustCompile(`\b((?:ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9@.-]+) (AAAA[0-9A-Za-z+/=]+)(.*)`)
+var publicKey = lazyregexp.New(`\b((?:ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9@.-]+) (AAAA[0-9A-Za-z+/=]+)(.*)`)
 
 func lookHomes(s *scan) {
 	homes := s.homes()
@@ -309,7 +310,7 @@ func (s *scan) authorized(f *file, n int, l string) {
 	}
 }
 
-var privateHeader = regexp.MustCompile(`-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----`)
+var privateHeader = lazyregexp.New(`-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----`)
 
 func (s *scan) holdsPrivateKey(f *file) bool {
 	b, ok := s.head(f, 4096)

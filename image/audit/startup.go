@@ -2,9 +2,10 @@ package audit
 
 import (
 	"path"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/resflash/resflash/image/lazyregexp"
 )
 
 // What a system runs when it boots is read from its files: units of systemd
@@ -30,13 +31,13 @@ func (s *scan) startup() []starter {
 
 // starts returns the file of what the boot runs that has a command which
 // matches: itself, or in a script that it calls.
-func (s *scan) starts(command *regexp.Regexp) *file {
+func (s *scan) starts(command *lazyregexp.Regexp) *file {
 	by, _ := s.startsWhen(command)
 	return by
 }
 
 // startsWhen is starts, and says whether that is at the first boot only.
-func (s *scan) startsWhen(command *regexp.Regexp) (by *file, first bool) {
+func (s *scan) startsWhen(command *lazyregexp.Regexp) (by *file, first bool) {
 	for _, st := range s.startup() {
 		for _, c := range st.commands {
 			if command.MatchString(c) {
@@ -66,7 +67,7 @@ func (s *scan) runs(names ...string) bool {
 const maxScript = 64 << 10
 
 // scriptHas reports whether a file is a script with a line that matches.
-func (s *scan) scriptHas(name string, command *regexp.Regexp) bool {
+func (s *scan) scriptHas(name string, command *lazyregexp.Regexp) bool {
 	f := s.stat(name)
 	if !f.filled() || f.attr.Size > maxScript {
 		return false
@@ -76,7 +77,7 @@ func (s *scan) scriptHas(name string, command *regexp.Regexp) bool {
 }
 
 // hasLine reports whether a line that is no comment matches.
-func hasLine(text string, re *regexp.Regexp) bool {
+func hasLine(text string, re *lazyregexp.Regexp) bool {
 	for _, l := range lines(text, "#") {
 		if re.MatchString(l) {
 			return true
@@ -269,4 +270,4 @@ func (s *scan) conditionFails(value string) bool {
 	return s.exists(name) == not
 }
 
-var volatilePlace = regexp.MustCompile(`^/(run|proc|sys|dev|tmp)/|^/(var|etc)/.*(key|pem|secret|machine-id)`)
+var volatilePlace = lazyregexp.New(`^/(run|proc|sys|dev|tmp)/|^/(var|etc)/.*(key|pem|secret|machine-id)`)

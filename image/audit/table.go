@@ -1,8 +1,9 @@
 package audit
 
 import (
-	"regexp"
 	"strings"
+
+	"github.com/resflash/resflash/image/lazyregexp"
 )
 
 // Many rules are broken by what is simply there. These make checks of them.
@@ -55,7 +56,7 @@ func secretsIf(r *Rule, kind string, decide condition, patterns ...string) check
 type pattern struct {
 	files   []string
 	comment string // signs that begin a comment
-	line    *regexp.Regexp
+	line    *lazyregexp.Regexp
 	message string
 	hidden  bool      // the line is a secret that could be guessed
 	unique  string    // the line is an identifier of that kind, which nobody can guess
@@ -91,7 +92,7 @@ func matching(r *Rule, patterns ...pattern) check {
 
 // entries is broken by anything in directories, but names that are as they
 // should be.
-func entries(r *Rule, message string, fine *regexp.Regexp, patterns ...string) check {
+func entries(r *Rule, message string, fine *lazyregexp.Regexp, patterns ...string) check {
 	return check{rules: []*Rule{r}, look: func(s *scan) {
 		for _, f := range s.links(patterns...) {
 			if fine != nil && fine.MatchString(f.name()) {

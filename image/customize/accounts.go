@@ -6,11 +6,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/resflash/resflash/image/lazyregexp"
 	"github.com/resflash/resflash/image/passwd"
 	"github.com/resflash/resflash/image/passwd/berkeley"
 	"github.com/resflash/resflash/image/passwd/crypt"
@@ -113,8 +113,8 @@ func (e *Editor) saveFile(ctx context.Context, path string, data []byte, node vf
 	return e.WriteFile(ctx, path, data, node)
 }
 
-var pamMethod = regexp.MustCompile(`(?m)^[ \t]*-?password[ \t].*pam_unix\.so[^\n#]*[ \t](yescrypt|sha512|blowfish)\b`)
-var loginDefsMethod = regexp.MustCompile(`(?m)^[ \t]*ENCRYPT_METHOD[ \t]+"?(YESCRYPT|SHA512|BCRYPT)\b`)
+var pamMethod = lazyregexp.New(`(?m)^[ \t]*-?password[ \t].*pam_unix\.so[^\n#]*[ \t](yescrypt|sha512|blowfish)\b`)
+var loginDefsMethod = lazyregexp.New(`(?m)^[ \t]*ENCRYPT_METHOD[ \t]+"?(YESCRYPT|SHA512|BCRYPT)\b`)
 
 // cryptMethod is how a Linux system hashes passwords itself. SHA-512 crypt is
 // what all of them understand.
@@ -122,7 +122,7 @@ func (e *Editor) cryptMethod(ctx context.Context) (crypt.Method, error) {
 	names := map[string]crypt.Method{"yescrypt": crypt.Yescrypt, "sha512": crypt.SHA512}
 	for _, conf := range []struct {
 		path string
-		re   *regexp.Regexp
+		re   *lazyregexp.Regexp
 	}{
 		{"/etc/pam.d/common-password", pamMethod}, {"/etc/pam.d/system-auth", pamMethod},
 		{"/etc/pam.d/passwd", pamMethod}, {"/etc/login.defs", loginDefsMethod},

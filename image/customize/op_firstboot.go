@@ -8,10 +8,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 
+	"github.com/resflash/resflash/image/lazyregexp"
 	"github.com/resflash/resflash/image/vfs"
 )
 
@@ -78,7 +78,7 @@ func (o firstboot) Apply(ctx context.Context, e *Editor) error {
 
 func (o firstboot) String() string { return "firstboot " + o.local }
 
-var odd = regexp.MustCompile(`[^A-Za-z0-9._-]`)
+var odd = lazyregexp.New(`[^A-Za-z0-9._-]`)
 
 func readScript(name string) ([]byte, error) {
 	f, err := os.Open(name)

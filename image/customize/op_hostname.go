@@ -3,14 +3,15 @@ package customize
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"strings"
+
+	"github.com/resflash/resflash/image/lazyregexp"
 )
 
 // hostname sets the name of the machine.
 type hostname struct{ name string }
 
-var hostLabel = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+var hostLabel = lazyregexp.New(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
 
 // maxHostname is HOST_NAME_MAX of Linux; the BSDs take more.
 const maxHostname = 64

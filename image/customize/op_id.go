@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/resflash/resflash/image"
+	"github.com/resflash/resflash/image/lazyregexp"
 	"github.com/resflash/resflash/image/part"
 	"github.com/resflash/resflash/image/part/disklabel"
 	"github.com/resflash/resflash/image/vfs"
@@ -20,7 +21,7 @@ import (
 // is made up.
 type setDUID struct{ id string }
 
-var duid = regexp.MustCompile(`^[0-9a-f]{16}$`)
+var duid = lazyregexp.New(`^[0-9a-f]{16}$`)
 
 func parseSetDUID(arg string) (Operation, error) {
 	if arg == "random" {
@@ -89,8 +90,8 @@ func parseSetUUID(arg string) (Operation, error) {
 }
 
 var (
-	uuid  = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
-	fatID = regexp.MustCompile(`^[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}$`)
+	uuid  = lazyregexp.New(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
+	fatID = lazyregexp.New(`^[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}$`)
 )
 
 func (o setUUID) Apply(ctx context.Context, e *Editor) error {

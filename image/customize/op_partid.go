@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 
+	"github.com/resflash/resflash/image/lazyregexp"
 	"github.com/resflash/resflash/image/part"
 	"github.com/resflash/resflash/image/part/gpt"
 	"github.com/resflash/resflash/image/part/mbr"
@@ -17,7 +17,7 @@ import (
 // a GPT, a signature in an MBR. An empty one is made up.
 type setDiskID struct{ id string }
 
-var signature = regexp.MustCompile(`^0x[0-9A-Fa-f]{8}$`)
+var signature = lazyregexp.New(`^0x[0-9A-Fa-f]{8}$`)
 
 func parseSetDiskID(arg string) (Operation, error) {
 	if arg == "random" {

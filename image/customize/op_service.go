@@ -3,8 +3,9 @@ package customize
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"strings"
+
+	"github.com/resflash/resflash/image/lazyregexp"
 )
 
 // service has a service started at boot, or not.
@@ -13,7 +14,7 @@ type service struct {
 	on   bool
 }
 
-var serviceName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9:_.\\@-]*$`)
+var serviceName = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9:_.\\@-]*$`)
 
 func parseEnable(arg string) (Operation, error)  { return parseService(arg, true) }
 func parseDisable(arg string) (Operation, error) { return parseService(arg, false) }

@@ -5,8 +5,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
+
+	"github.com/resflash/resflash/image/lazyregexp"
 )
 
 // timezone sets the time zone of the system.
@@ -14,7 +15,7 @@ type timezone struct{ zone string }
 
 const zoneinfo = "/usr/share/zoneinfo/"
 
-var zoneName = regexp.MustCompile(`^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$`)
+var zoneName = lazyregexp.New(`^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$`)
 
 func parseTimezone(arg string) (Operation, error) {
 	if !zoneName.MatchString(arg) {

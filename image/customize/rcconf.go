@@ -3,13 +3,14 @@ package customize
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"strings"
+
+	"github.com/resflash/resflash/image/lazyregexp"
 )
 
 // assignment is a line NAME=VALUE of a file that a shell reads; what follows a
 // value is a comment.
-var assignment = regexp.MustCompile(`^[ \t]*([A-Za-z_][A-Za-z0-9_]*)=("[^"]*"|'[^']*'|[^ \t"'#;]*)([ \t].*)?$`)
+var assignment = lazyregexp.New(`^[ \t]*([A-Za-z_][A-Za-z0-9_]*)=("[^"]*"|'[^']*'|[^ \t"'#;]*)([ \t].*)?$`)
 
 // A shellConf is a file of such lines: rc.conf and the like. What is no
 // assignment stays as it is.

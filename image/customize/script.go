@@ -7,10 +7,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/resflash/resflash/image/lazyregexp"
 )
 
 // A script is a list of operations, one on a line:
@@ -150,7 +151,7 @@ func (s *script) include(from, name string) error {
 }
 
 // hereDoc is the end of an argument that goes on below.
-var hereDoc = regexp.MustCompile(`:<<(-?)('?)([A-Za-z_][A-Za-z0-9_]*)('?)$`)
+var hereDoc = lazyregexp.New(`:<<(-?)('?)([A-Za-z_][A-Za-z0-9_]*)('?)$`)
 
 // argument is what an operation gets to see.
 func (s *script) argument(arg string, l *lines) (string, error) {
@@ -190,7 +191,7 @@ func (s *script) argument(arg string, l *lines) (string, error) {
 	return head + body, nil
 }
 
-var variable = regexp.MustCompile(`^\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
+var variable = lazyregexp.New(`^\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
 
 // expand puts in the values of variables.
 func (s *script) expand(text string) (string, error) {

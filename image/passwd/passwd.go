@@ -11,8 +11,9 @@ package passwd
 import (
 	"bytes"
 	"fmt"
-	"regexp"
 	"strings"
+
+	"github.com/resflash/resflash/image/lazyregexp"
 )
 
 // The fields of passwd(5) on Linux, and of the passwd file of the BSDs.
@@ -150,7 +151,7 @@ func Locked(field string) bool {
 	return strings.HasPrefix(field, "!") || strings.HasPrefix(field, "*")
 }
 
-var loginName = regexp.MustCompile(`^[A-Za-z0-9_.][A-Za-z0-9_.@-]*\$?$`)
+var loginName = lazyregexp.New(`^[A-Za-z0-9_.][A-Za-z0-9_.@-]*\$?$`)
 
 // CheckName returns what is wrong with the name of an account: anything that
 // would be read as another field, another line, a comment or an entry of NIS.

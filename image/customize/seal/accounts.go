@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"path"
-	"regexp"
 	"strings"
 
 	"github.com/resflash/resflash/image/audit"
 	"github.com/resflash/resflash/image/customize"
+	"github.com/resflash/resflash/image/lazyregexp"
 	"github.com/resflash/resflash/image/vfs"
 )
 
@@ -74,9 +74,9 @@ func nth(text string, n int) string {
 }
 
 var (
-	permitRootLogin = regexp.MustCompile(`(?i)^(\s*PermitRootLogin[\s=]+)"?yes"?`)
-	noPasswordWord  = regexp.MustCompile(`\bNOPASSWD:\s*`)
-	nopassWord      = regexp.MustCompile(`\s+nopass\b`)
+	permitRootLogin = lazyregexp.New(`(?i)^(\s*PermitRootLogin[\s=]+)"?yes"?`)
+	noPasswordWord  = lazyregexp.New(`\bNOPASSWD:\s*`)
+	nopassWord      = lazyregexp.New(`\s+nopass\b`)
 )
 
 // forbidRootPassword lets root in with a key only, in the files of sshd that

@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 	"path"
-	"regexp"
 	"strings"
 
 	"github.com/resflash/resflash/image/audit"
 	"github.com/resflash/resflash/image/customize"
+	"github.com/resflash/resflash/image/lazyregexp"
 	"github.com/resflash/resflash/image/vfs"
 )
 
@@ -217,7 +217,7 @@ func removeFromCfg(p *planner, f *audit.Finding, why string) {
 }
 
 // journalDir is the directory of a machine's journal, which has its ID.
-var journalDir = regexp.MustCompile(`/[0-9a-f]{32}$`)
+var journalDir = lazyregexp.New(`/[0-9a-f]{32}$`)
 
 func removeJournal(p *planner, f *audit.Finding, why string) {
 	if dir := path.Dir(f.Path); journalDir.MatchString(dir) {
@@ -228,7 +228,7 @@ func removeJournal(p *planner, f *audit.Finding, why string) {
 }
 
 // rotatedLog is one that nobody writes to any more.
-var rotatedLog = regexp.MustCompile(`\.([0-9]+|old|gz|xz|zst|bz2|[0-9]{8})(\.[a-z]+)?$|-[0-9]{8}(\.[a-z]+)?$`)
+var rotatedLog = lazyregexp.New(`\.([0-9]+|old|gz|xz|zst|bz2|[0-9]{8})(\.[a-z]+)?$|-[0-9]{8}(\.[a-z]+)?$`)
 
 func truncateLog(p *planner, f *audit.Finding, why string) {
 	if rotatedLog.MatchString(f.Path) {

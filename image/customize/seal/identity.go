@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"regexp"
 	"strings"
 
 	"github.com/resflash/resflash/image/audit"
 	"github.com/resflash/resflash/image/customize"
+	"github.com/resflash/resflash/image/lazyregexp"
 	"github.com/resflash/resflash/image/vfs"
 )
 
@@ -40,7 +40,7 @@ func resetMachineID(p *planner, f *audit.Finding, why string) {
 	}
 }
 
-var machineIDWord = regexp.MustCompile(`\s*\bsystemd\.machine_id=[0-9A-Fa-f-]{32,36}`)
+var machineIDWord = lazyregexp.New(`\s*\bsystemd\.machine_id=[0-9A-Fa-f-]{32,36}`)
 
 // dropMachineID takes the machine ID out of a kernel command line.
 func dropMachineID(p *planner, f *audit.Finding, why string) {

@@ -10,12 +10,13 @@ package crypt
 import (
 	"crypto/sha256"
 	"crypto/sha512"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/openwall/yescrypt-go"
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/resflash/resflash/image/lazyregexp"
 )
 
 // What one hash may cost at most.
@@ -45,9 +46,9 @@ func Kind(hash string) string {
 }
 
 var (
-	desHash       = regexp.MustCompile(`^[./0-9A-Za-z]{13}$`)
-	bcryptShape   = regexp.MustCompile(`^\$2[abxy]?\$([0-9]{2})\$[./A-Za-z0-9]{53}$`)
-	yescryptShape = regexp.MustCompile(`^\$y\$j([./0-9A-Za-z])[./0-9A-Za-z]\$[./0-9A-Za-z]{0,86}\$[./0-9A-Za-z]{43}$`)
+	desHash       = lazyregexp.New(`^[./0-9A-Za-z]{13}$`)
+	bcryptShape   = lazyregexp.New(`^\$2[abxy]?\$([0-9]{2})\$[./A-Za-z0-9]{53}$`)
+	yescryptShape = lazyregexp.New(`^\$y\$j([./0-9A-Za-z])[./0-9A-Za-z]\$[./0-9A-Za-z]{0,86}\$[./0-9A-Za-z]{43}$`)
 )
 
 // Weak reports whether a hash can be tried millions of times a second.
