@@ -11,7 +11,7 @@ import (
 // zeroChunk is how much is zeroed at once.
 const zeroChunk = 1 << 20
 
-var zeros = make([]byte, zeroChunk)
+var zeros [zeroChunk]byte
 
 // write writes the file system: what lies in the way goes first, the primary
 // superblock comes last.

@@ -1,6 +1,9 @@
 package gpt
 
-import "strings"
+import (
+	"strings"
+	"sync"
+)
 
 // A Type is what a partition type GUID stands for.
 type Type struct {
@@ -28,7 +31,7 @@ func (t Type) ID() string {
 
 // TypeInfo looks up a type GUID, in either case. Unknown ones are false.
 func TypeInfo(guid string) (Type, bool) {
-	t, ok := types[strings.ToUpper(guid)]
+	t, ok := types()[strings.ToUpper(guid)]
 	return t, ok
 }
 
@@ -39,7 +42,7 @@ const (
 	TypeFreeBSDData = "516E7CB4-6ECF-11D6-8FF8-00022D09712B"
 )
 
-var types = func() map[string]Type {
+var types = sync.OnceValue(func() map[string]Type {
 	m := make(map[string]Type, len(otherTypes)+len(specTypes)+6*len(architectures))
 	for guid, name := range otherTypes {
 		m[guid] = Type{Name: name}
@@ -57,7 +60,7 @@ var types = func() map[string]Type {
 		m[a.usrSig] = Type{"Linux /usr verity signature" + of, "usr-verity-sig", a.id}
 	}
 	return m
-}()
+})
 
 // specTypes are the types of the Discoverable Partitions Specification that
 // are the same on all architectures.

@@ -4,7 +4,7 @@ package mbr
 // of has used it. The names are those of the common partitioning programs.
 func TypeName(typ byte) string { return typeNames[typ] }
 
-var typeNames = map[byte]string{
+var typeNames = [256]string{
 	0x01: "FAT12",
 	0x02: "XENIX root",
 	0x03: "XENIX usr",
