@@ -1,22 +1,28 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
 )
 
-// cli is the grammar of the command line.
+// cli is the grammar of the command line: the flags of all verbs, and the verbs.
 type cli struct {
 	Help       helpFlag `help:"Show help."`
 	Quiet      bool     `short:"q" help:"Print no notes and no progress, only errors."`
 	SectorSize int      `placeholder:"BYTES" enum:"0,512,4096" default:"0" help:"Size of a logical sector, 512 or 4096, for images that do not say so."`
+	kong.Plugins
+}
 
+// commands are the verbs, in the order of the help.
+type commands struct {
 	Inspect     inspectCmd     `cmd:"" help:"Show tables, volumes, slots and the operating system of an image."`
 	Ls          lsCmd          `cmd:"" help:"List files."`
 	Tree        treeCmd        `cmd:"" help:"List files as a tree."`
@@ -56,6 +62,26 @@ type cli struct {
 	HelpOn      helpCmd        `cmd:"" name:"help" help:"Show help on a command."`
 }
 
+// commandsFor returns commands, or a struct of that one alone which args begin
+// with. Kong looks at all flags of every verb that it gets, which for all of them
+// takes longer than many a verb runs.
+func commandsFor(args []string) any {
+	all := reflect.TypeFor[commands]()
+	for i := range all.NumField() {
+		f := all.Field(i)
+		name := cmp.Or(f.Tag.Get("name"), strings.ToLower(f.Name))
+		if name != args[0] || name == "completion" { // which tells of all others
+			continue
+		}
+		one := reflect.New(reflect.StructOf([]reflect.StructField{f}))
+		if edit, ok := one.Elem().Field(0).Addr().Interface().(*editCmd); ok {
+			edit.Plugins = kong.Plugins{operationFlags()}
+		}
+		return one.Interface()
+	}
+	return &commands{Edit: editCmd{Plugins: kong.Plugins{operationFlags()}}}
+}
+
 // helpFlag is --help. It is not Kong's own because that one takes -h, which
 // ls and du need.
 type helpFlag bool
@@ -92,7 +118,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	w.json = slices.Contains(args[:end], "--json")
 
-	var grammar cli
+	grammar := cli{Plugins: kong.Plugins{commandsFor(args)}}
 	exited := false
 	parser, err := newParser(&grammar, w, func(int) { exited = true })
 	if err != nil {
@@ -146,7 +172,6 @@ func printHelp(options kong.HelpOptions, k *kong.Context) error {
 }
 
 func newParser(grammar *cli, w *world, exit func(int)) (*kong.Kong, error) {
-	grammar.Edit.Plugins = kong.Plugins{operationFlags()}
 	options := append(operationMappers(w),
 		kong.Name("resflash"),
 		kong.Description(description),
