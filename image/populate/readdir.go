@@ -53,6 +53,7 @@ func readDir(fd int, buf []byte) ([]dirEntry, error) {
 func appendEntries(list []dirEntry, fd int, b []byte) ([]dirEntry, error) {
 	const lenAt, typeAt, nameAt = 16, 18, 19
 	names := string(b) // all in one piece
+	list = slices.Grow(list, len(b)/32)
 	for at, next := 0, 0; at+nameAt <= len(b); at = next {
 		next = at + int(binary.NativeEndian.Uint16(b[at+lenAt:]))
 		end := at + nameAt + bytes.IndexByte(b[at+nameAt:next], 0)
