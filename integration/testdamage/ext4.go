@@ -16,8 +16,9 @@ type Ext4 struct {
 	Data []byte
 	Marks
 
-	before Files  // who has a name where
-	descs  []byte // descriptors as they were
+	before Files              // who has a name where
+	descs  []byte             // descriptors as they were
+	owners map[int64][]uint32 // whose blocks were which
 
 	rng        *rand.Rand
 	bs         int64
@@ -67,6 +68,19 @@ func OpenExt4(data []byte, seed uint64) (*Ext4, error) {
 		f.seed = le.Uint32(s[0x270:])
 	}
 	f.hidden = map[uint32]bool{le.Uint32(s[0x280:]): true}
+	f.owners = map[int64][]uint32{}
+	f.Inodes(func(n uint32) {
+		if f.hasBlocks(n) {
+			for _, p := range f.runs(n) {
+				for i := range p.n {
+					f.owners[p.at+i] = append(f.owners[p.at+i], n)
+				}
+			}
+		}
+		if at := f.le(f.inode(n), 0x68); at != 0 {
+			f.owners[at] = append(f.owners[at], n)
+		}
+	})
 	var err error
 	f.before, err = f.Snapshot()
 	return f, err
@@ -242,6 +256,15 @@ func (f *Ext4) touch(n uint32) {
 			}
 		}
 	}
+}
+
+// hit notes that a block of a file is damaged, and reports whether it is one: a
+// pointer that has been damaged before may lead to another file, or anywhere.
+func (f *Ext4) hit(at int64) bool {
+	for _, n := range f.owners[at] {
+		f.touch(n)
+	}
+	return len(f.owners[at]) > 0
 }
 
 // A place is where a pointer to blocks lies, and what seals that.
@@ -487,9 +510,15 @@ func (f *Ext4) tear(indexed bool) {
 	f.touch(dir)
 	list := f.runs(dir)
 	p := list[f.rng.IntN(len(list))]
-	b := f.block(p.at + f.n(p.n))
+	at := p.at + f.n(p.n)
 	if indexed {
-		b = f.block(list[0].at)
+		at = list[0].at
+	}
+	if !f.hit(at) {
+		return
+	}
+	b := f.block(at)
+	if indexed {
 		switch f.rng.IntN(4) {
 		case 0:
 			b[24+f.n(8)] ^= byte(1 + f.rng.IntN(255))
@@ -541,6 +570,9 @@ func (f *Ext4) attributes() {
 				f.touch(m)
 			}
 		})
+		if !f.hit(at) {
+			return
+		}
 		b := f.block(at)
 		switch f.rng.IntN(5) {
 		case 0:
@@ -675,6 +707,9 @@ func (f *Ext4) special() {
 	if n == 8 && f.rng.IntN(2) == 0 && le.Uint32(f.Data[1024+0x5C:])&4 != 0 {
 		if list := f.runs(8); len(list) > 0 {
 			j := f.block(list[0].at)
+			if j[0] != 0xC0 { // no journal any more
+				return
+			}
 			j[f.n(0x60)] ^= byte(1 + f.rng.IntN(255))
 			return
 		}
