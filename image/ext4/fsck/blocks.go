@@ -96,12 +96,16 @@ func (c *checker) mendBlocks(in *inode) (mended bool, err error) {
 		return false, nil
 	}
 	w := &s.w
+	shared, root := w.shared, in.Block
 	w.reset(in)
-	w.edit = true
+	w.edit, w.shared = true, shared
 	if err := c.walk(w); err != nil {
 		return false, err
 	}
 	in.decode()
+	if !w.wrote && in.Block == root {
+		return false, nil // it is in a block that the file itself has twice: pass 1b
+	}
 	c.again, s.dirty = true, true
 	return true, nil
 }
@@ -124,7 +128,11 @@ func (c *checker) scanSize(in *inode) {
 	want, why := size, ""
 	switch {
 	case in.has(ondisk.FlInlineData):
-		if n, ok := c.inlineSize(in); ok && n < size {
+		n, ok := c.inlineSize(in)
+		if !ok {
+			n = 0
+		}
+		if n < size {
 			want, why = n, "of which so much is inline"
 		}
 	case w.written >= 0 && size < uint64(w.written)<<c.bshift && !in.has(ondisk.FlVerity) && !c.orphans[in.num]:
@@ -188,6 +196,7 @@ func (c *checker) claimNode(block uint64, level int) error {
 	at := c.cluster(block)
 	if c.used.has(at) {
 		c.duplicate(dup{ino: s.in.num, lblk: uint64(level), start: block, n: 1, kind: dupNode})
+		s.w.share(block)
 	}
 	c.used.set(at)
 	return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/resflash/resflash/image/blockio"
+	"github.com/resflash/resflash/image/ext4/ondisk"
 	"github.com/resflash/resflash/image/vfs"
 	"github.com/resflash/resflash/integration/testdamage"
 	"github.com/resflash/resflash/integration/testext"
@@ -114,21 +115,88 @@ func TestRepair(t *testing.T) {
 	}
 }
 
-// What went wrong once: an error that the kernel had noted in the journal, which
-// e2fsck clears; an inode for online resizing of 158 TiB, which it cuts; and an
-// extent of garbage over a dozen files, which lost their blocks to it because
-// there was no space for copies.
+// What went wrong once.
 func TestOnceMissed(t *testing.T) {
 	testtool.Sequential(t)
 	for _, h := range healthyExt4s(t) {
 		for _, was := range []struct {
 			mix, what string
 			seed      uint64
-		}{{"1k", "anything", 12}, {"no-uninit", "anything", 250}, {"inline-data-1k", "anything", 257}} {
+		}{
+			// An error that the kernel had noted in the journal, which e2fsck clears.
+			{"1k", "anything", 12},
+			// An inode for online resizing of 158 TiB, which e2fsck cuts.
+			{"no-uninit", "anything", 250},
+			// An extent of garbage over a dozen files, which lost their blocks to it
+			// because there was no space for copies.
+			{"inline-data-1k", "anything", 257},
+			// A journal with a larger size than it has blocks.
+			{"no-uninit", "special inodes", 34},
+			// A node of the extent trees of two files, sealed for the one and the
+			// other by turns.
+			{"meta-bg", "inodes", 261},
+			// The number of an inode as the time of deletion of a reserved inode.
+			{"1k", "special inodes", 324},
+			// Links to the reserved inode of quotas.
+			{"meta-bg", "special inodes", 633},
+			// A file with extents that became a short symbolic link.
+			{"no-uninit", "fields", 310},
+			// An inode for online resizing that got the same block of others again
+			// and again, which the block bitmap called free.
+			{"inline-data-1k", "anything", 593},
+			// An inode that was damaged in a group whose descriptor was, too, and that
+			// was taken for one that was never written.
+			{"inline-data-1k", "anything", 401},
+			// Attributes of the inode for online resizing; a count of blocks of 48
+			// bits without the feature for it.
+			{"small-inodes", "special inodes", 983},
+			{"small-groups", "special inodes", 750},
+			// Inline data of the inode of a boot loader, which has none.
+			{"inline-data-1k", "special inodes", 785},
+			// An inode for online resizing that is a bit larger than mke2fs makes it,
+			// which is no damage.
+			{"ext2", "special inodes", 399},
+		} {
 			if h.name == was.mix {
 				repairExt4(t, t.TempDir(), h, was.what, was.seed)
 			}
 		}
+	}
+}
+
+// A block of pointers that leads to itself, and that the file has twice.
+func TestPointersToThemselves(t *testing.T) {
+	testtool.Sequential(t)
+	for _, h := range healthyExt4s(t) {
+		if h.name != "ext2" {
+			continue
+		}
+		data := bytes.Clone(h.data)
+		tx := blockio.NewSession(blockio.NewMemory(data), blockio.SessionOptions{Atomic: true})
+		c := newChecker(ctx, tx, vfs.RepairAll, nil)
+		c.tx = tx
+		require.NoError(t, c.setup())
+		var in inode
+		for n := c.firstIno; ; n++ {
+			require.NoError(t, c.load(n, &in))
+			if in.isReg() && in.Links > 0 && le.Uint32(in.Block[4*directPointers:]) != 0 {
+				break
+			}
+		}
+		at := le.Uint32(in.Block[4*directPointers:])
+		le.PutUint32(ondisk.InodeBlock(in.raw)[4*(directPointers+1):], at)
+		require.NoError(t, c.store(&in))
+		b := make([]byte, c.bsize)
+		require.NoError(t, c.readBlock(b, uint64(at)))
+		le.PutUint32(b, at)
+		le.PutUint32(b[4:], uint32(c.blocks))
+		require.NoError(t, c.writeBlock(b, uint64(at)))
+		require.NoError(t, tx.Commit(ctx))
+
+		list := repairBytes(t, data, vfs.RepairAll)
+		assert.Empty(t, tell(check(t, data)))
+		found, said := e2fsck(t, t.TempDir(), data)
+		assert.False(t, found, "%s\nafter\n%s", said, tell(list))
 	}
 }
 
@@ -239,6 +307,14 @@ func oursAlone(list []vfs.Finding) bool {
 		case f.Code == "inode-size" && strings.Contains(f.Detail, "inline"): // a file that ends behind its inline data
 		case f.Code == "inode-reserved": // it looks at no more than the mode
 		case f.Code == "resize-inode" && strings.Contains(f.Detail, "without the feature"): // it looks at the pointers only
+		case f.Code == "inline-data" && strings.Contains(f.Detail, "not the attribute"): // for it, a name ends with the first zero
+			return true // whatever follows from that
+		case f.Code == "attributes" && strings.Contains(f.Detail, "0 bytes, crosses the end"): // it looks at empty values of inline data only
+		case f.Code == "attributes" && strings.Contains(f.Detail, "no file may be") && f.Path == "": // it tells with the name
+		case f.Code == "inode-flags" && strings.Contains(f.Detail, "compressed"): // it does not look any more
+		case f.Code == "inode-flags" && strings.Contains(f.Detail, "AFS") && f.Path == "": // it looks at files only
+		case f.Code == "journal" && strings.Contains(f.Detail, "begins at"): // it looks if there is something to replay
+		case f.Code == "journal" && strings.Contains(f.Detail, "and blocks for"): // it compares 31 bits of the size
 		default:
 			return false
 		}

@@ -136,6 +136,9 @@ func (c *checker) unshare(f *finding, list []dup) error {
 		if err := c.walk(&w); err != nil {
 			return err
 		}
+		if w.bad > 0 {
+			f.lose("blocks of inode %d that bad pointers were for: they read as zeros now", in.num)
+		}
 	}
 	if lost > 0 {
 		f.lose("%d blocks of inode %d, for which there was no space: they are holes now", lost, in.num)

@@ -198,13 +198,6 @@ func (c *checker) indexEntry(w *walk, b []byte, i, depth int, lo, hi uint64) (ok
 	if h.Entries == 0 {
 		return bad(issueNode, "no entries")
 	}
-	sumWrong := false
-	if c.csum {
-		got, want := ondisk.ExtentTail(w.in.seed, n, h.Max)
-		if sumWrong = got != want; sumWrong {
-			w.note(issueSum, "node of the extent tree at block %d: checksum %#08x, want %#08x", leaf, got, want)
-		}
-	}
 	if w.node != nil {
 		if err := w.node(leaf, depth); err != nil {
 			return false, 0, lo, err
@@ -221,11 +214,21 @@ func (c *checker) indexEntry(w *walk, b []byte, i, depth int, lo, hi uint64) (ok
 			ondisk.EncodeExtentIndex(b, i, block, home)
 		}
 	}
+	above := w.frozen
+	w.frozen = above || w.shared[leaf]
+	frozen, sumWrong := w.frozen, false
+	if c.csum {
+		got, want := ondisk.ExtentTail(w.in.seed, n, h.Max)
+		if sumWrong = got != want; sumWrong {
+			w.note(issueSum, "node of the extent tree at block %d: checksum %#08x, want %#08x", leaf, got, want)
+		}
+	}
 	// What begins before the index says is taken in, where there is room.
 	left, first, err := c.walkNode(w, n, depth-1, lo, hi)
 	if err != nil {
 		return false, 0, lo, err
 	}
+	w.frozen = above
 	if left == 0 {
 		w.note(issueNode, "node at block %d has no good entry", leaf)
 		return false, 0, lo, nil
@@ -236,13 +239,14 @@ func (c *checker) indexEntry(w *walk, b []byte, i, depth int, lo, hi uint64) (ok
 			ondisk.SetExtentEntryBlock(b, i, uint32(first))
 		}
 	}
-	if w.edit && (sumWrong || home != leaf || string(before) != string(n)) {
+	if w.edit && !frozen && (sumWrong || home != leaf || string(before) != string(n)) {
 		if c.csum {
 			ondisk.SealExtentNode(w.in.seed, n, h.Max)
 		}
 		if err := c.writeBlock(n, home); err != nil {
 			return false, 0, lo, err
 		}
+		w.wrote = true
 	}
 	if w.pack {
 		return true, first, max(lo, lblk), nil

@@ -24,8 +24,7 @@ func (c *checker) short() bool {
 
 // greedy returns the file that came before most others to blocks of theirs, and
 // how many these are.
-func (c *checker) greedy() (ino uint32, files int, err error) {
-	shared := c.sharedRuns()
+func (c *checker) greedy(shared *sharedRuns) (ino uint32, files int, err error) {
 	var in inode
 	for n := uint32(1); n <= c.inodes; n++ {
 		if c.kind.get(n) == inoFree {
@@ -67,8 +66,8 @@ type sharedRuns struct {
 	ends []uint64 // how far those up to here reach
 }
 
-func (c *checker) sharedRuns() (s sharedRuns) {
-	s.list = slices.Clone(c.dups)
+func (c *checker) sharedRuns() *sharedRuns {
+	s := &sharedRuns{list: slices.Clone(c.dups)}
 	slices.SortFunc(s.list, func(a, b dup) int { return cmp.Compare(a.start, b.start) })
 	for i, d := range s.list {
 		end := d.start + d.n
@@ -96,7 +95,8 @@ func (s *sharedRuns) with(r run, fn func(d dup)) {
 // blame takes from one file the blocks that others have as well, and reports
 // whether that has been done.
 func (c *checker) blame() (bool, error) {
-	ino, files, err := c.greedy()
+	shared := c.sharedRuns()
+	ino, files, err := c.greedy(shared)
 	if err != nil || files < 2 {
 		return false, err
 	}
@@ -108,15 +108,15 @@ func (c *checker) blame() (bool, error) {
 	if err := c.load(ino, &in); err != nil {
 		return false, err
 	}
-	shared := c.sharedRuns()
 	lost := uint64(0)
 	var w walk
 	w.reset(&in)
 	w.edit = true
 	w.remap = func(r run, node bool) (uint64, error) {
+		// A node goes if it is another's node, too: what it leads to is shared.
 		hit := false
-		shared.with(r, func(dup) { hit = true })
-		if node || !hit {
+		shared.with(r, func(d dup) { hit = hit || !node || d.kind == dupNode })
+		if !hit {
 			return r.start, nil
 		}
 		lost += r.n

@@ -119,14 +119,19 @@ func (c *checker) walkPointers(w *walk, b []byte, level int, lblk, span uint64) 
 		if w.edit {
 			before = append(before, below...)
 		}
+		above := w.frozen
+		w.frozen = above || w.shared[p]
+		frozen := w.frozen
 		w.mapped++ // an indirect block is a block, and bounds how many there can be
 		if err := c.walkPointers(w, below, level-1, lblk, span/c.ptrs); err != nil {
 			return err
 		}
-		if w.edit && (home != p || string(before) != string(below)) {
+		w.frozen = above
+		if w.edit && !frozen && (home != p || string(before) != string(below)) {
 			if err := c.writeBlock(below, home); err != nil {
 				return err
 			}
+			w.wrote = true
 		}
 		if w.edit && w.truncate && lblk+span > w.cut && blockio.IsZero(below) {
 			le.PutUint32(b[i:], 0)

@@ -185,9 +185,9 @@ func (c *checker) symlinkProblem(in *inode) (string, error) {
 	}
 	block := uint64(0)
 	switch {
-	case in.has(ondisk.FlExtents):
+	case in.has(ondisk.FlExtents) && (in.has(ondisk.FlInlineData) || c.hasBlocks(in)):
 		h := ondisk.DecodeExtentHeader(in.Block[:])
-		if in.has(ondisk.FlInlineData) || in.Size > uint64(c.bsize) || headerProblem(h, ondisk.BlockLen, 0) != "" || h.Entries != 1 {
+		if in.has(ondisk.FlInlineData) || in.isFastSymlink() || in.Size > uint64(c.bsize) || headerProblem(h, ondisk.BlockLen, 0) != "" || h.Entries != 1 {
 			return "it has not just one block", nil
 		}
 		x := ondisk.DecodeExtent(in.Block[:], 0)

@@ -58,7 +58,7 @@ func (c *checker) checkJournal() error {
 	j, err := c.openJournal()
 	var bad *badJournal
 	if errors.As(err, &bad) {
-		return c.mendJournal(bad, needs)
+		return c.mendJournal(bad)
 	}
 	if err != nil {
 		return err
@@ -202,20 +202,15 @@ func (c *checker) openJournal() (*journal, error) {
 	if in.Mode&typeMask != typeReg || in.Links == 0 || in.Flags&ondisk.FlInlineData != 0 {
 		return bad(c.inodeOff(ino), "the journal, inode %d, is no file: mode %#o, %d links", ino, in.Mode, in.Links)
 	}
-	// No journal has more pieces than this: extents are 128 MiB long.
-	runs, err := c.runs(in, 1<<20)
+	runs, blocks, err := c.journalRuns(in)
 	if err != nil {
 		return nil, err
 	}
-	blocks := uint64(0)
-	for _, r := range runs {
-		if r.lblk != blocks || r.unwritten {
-			break
-		}
-		blocks += r.n
-	}
-	if blocks < 2 {
+	switch {
+	case blocks < 2:
 		return bad(c.inodeOff(ino), "the journal, inode %d, has no blocks", ino)
+	case in.Size > blocks<<c.bshift:
+		return bad(c.inodeOff(ino), "the journal, inode %d, has %s, and blocks for %d", ino, claimed(in.Size), blocks<<c.bshift)
 	}
 	j := &journal{c: c, runs: runs, super: make([]byte, c.bsize), buf: make([]byte, c.bsize)}
 	off := c.off(runs[0].start)
@@ -242,12 +237,15 @@ func (c *checker) openJournal() (*journal, error) {
 		return bad(off+0x28, "the journal has features that are not known, %#x and %#x, and nothing is in it", js.FeatureIncompat, js.FeatureROCompat)
 	case js.FeatureIncompat&^knownJournal != 0 || js.FeatureROCompat != 0:
 		return nil, &vfs.NotSupportedError{What: fmt.Sprintf("journal feature bits %#x, %#x", js.FeatureIncompat&^knownJournal, js.FeatureROCompat), Off: off + 0x28}
+	case js.Incompat(ondisk.JournalIncompatCsumV2) && js.Incompat(ondisk.JournalIncompatCsumV3),
+		js.BlockChecksums() && js.Compat(ondisk.JournalCompatChecksum):
+		return bad(off+0x24, "the journal has checksums of two kinds: features %#x and %#x", js.FeatureCompat, js.FeatureIncompat)
 	case js.BlockChecksums() && js.ChecksumType != ondisk.JournalCRC32C:
 		return bad(off+0x50, "the journal has checksums of type %d", js.ChecksumType)
 	case js.BlockChecksums() && js.Checksum != ondisk.JournalSuperChecksum(j.super):
 		return bad(off+0xFC, "superblock of the journal: checksum %#08x, want %#08x", js.Checksum, ondisk.JournalSuperChecksum(j.super))
-	case uint64(js.MaxLen) > blocks:
-		return bad(off+0x10, "the journal has %d blocks, its file %d", js.MaxLen, blocks)
+	case uint64(js.MaxLen) > in.Size>>c.bshift:
+		return bad(off+0x10, "the journal has %d blocks, its file %d", js.MaxLen, in.Size>>c.bshift)
 	case js.MaxLen < ondisk.JournalMinBlocks:
 		return bad(off+0x10, "the journal has only %d blocks", js.MaxLen)
 	}
@@ -257,9 +255,10 @@ func (c *checker) openJournal() (*journal, error) {
 		if n == 0 {
 			n = ondisk.DefaultFastCommitBlocks
 		}
-		if uint64(n)+ondisk.JournalMinBlocks <= uint64(j.last) {
-			j.last -= n
+		if uint64(n)+ondisk.JournalMinBlocks > uint64(j.last) {
+			return bad(off+0x54, "the journal has %d blocks for fast commits, of %d", n, j.last)
 		}
+		j.last -= n
 	}
 	switch {
 	case j.first == 0 || j.first >= j.last:
@@ -270,61 +269,101 @@ func (c *checker) openJournal() (*journal, error) {
 	return j, nil
 }
 
+// journalRuns are the blocks of the journal, as far as they can be its log, and
+// how many these are: none if its inode is no file.
+func (c *checker) journalRuns(in *inode) (runs []run, blocks uint64, err error) {
+	if !in.isReg() || in.Links == 0 {
+		return nil, 0, nil
+	}
+	// No journal has more pieces than this: extents are 128 MiB long.
+	runs, err = c.runs(in, 1<<20)
+	for _, r := range runs {
+		if r.lblk != blocks || r.unwritten {
+			break
+		}
+		blocks += r.n
+	}
+	return runs, blocks, err
+}
+
 // mendJournal deals with a journal that cannot be used: its inode is restored
-// from the copy in the superblock if that helps; else the superblock of the
-// journal is written anew, and the last resort is to do without.
-func (c *checker) mendJournal(bad *badJournal, needs bool) error {
+// from the copy in the superblock if that helps, or gets the size that its
+// blocks have; else the superblock of the journal is written anew, and the last
+// resort is to do without.
+func (c *checker) mendJournal(bad *badJournal) error {
 	f, mend := c.problem(finding{vfs.Finding{Code: codeJournal, Structure: "journal", Off: bad.off, Detail: bad.what}, 0})
 	if !mend {
 		return nil
 	}
-	if needs {
-		f.lose("what the journal held of the last changes")
-	}
-	ino := c.sb.JournalIno
-	var in inode
-	if ino < 1 || ino > c.inodes || ino != ondisk.JournalIno {
+	if c.sb.JournalIno != ondisk.JournalIno {
 		return c.dropJournal(f)
 	}
-	if err := c.load(ino, &in); err != nil {
+	var in inode
+	if err := c.load(ondisk.JournalIno, &in); err != nil {
 		return err
 	}
-	runs, err := c.runs(&in, 1)
+	runs, blocks, err := c.journalRuns(&in)
 	if err != nil {
 		return err
 	}
-	sound := in.Mode&typeMask == typeReg && in.Links > 0 && in.Flags&ondisk.FlInlineData == 0 && len(runs) > 0 && runs[0].lblk == 0
-	if !sound && c.sb.JnlBackupType == 1 {
-		clear(in.raw)
-		ondisk.SetInodeMode(in.raw, typeReg|0o600)
-		ondisk.SetLinks(in.raw, 1)
-		for i, v := range c.sb.JnlBlocks[:15] {
-			le.PutUint32(ondisk.InodeBlock(in.raw)[i*4:], v)
-		}
-		ondisk.SetInodeSize(in.raw, uint64(c.sb.JnlBlocks[16])|uint64(c.sb.JnlBlocks[15])<<32)
-		if le.Uint16(ondisk.InodeBlock(in.raw)) == ondisk.ExtentMagic {
-			ondisk.SetInodeFlags(in.raw, ondisk.FlExtents)
-		}
-		if c.isize > ondisk.InodeSizeOld {
-			ondisk.SetInodeExtraIsize(in.raw, c.extraIsize())
-		}
-		in.decode()
-		if runs, err = c.runs(&in, 1); err != nil {
+	sized := blocks > 0 && in.Size == blocks<<c.bshift
+	if !sized && c.sb.JnlBackupType == 1 {
+		saved := c.savedJournal()
+		_, n, err := c.journalRuns(saved)
+		if err != nil {
 			return err
 		}
-		if len(runs) > 0 && runs[0].lblk == 0 {
+		if n > 0 && saved.Size == n<<c.bshift {
 			f.Detail += "; its inode is restored from the superblock"
-			return c.store(&in)
+			if err := c.store(saved); err != nil {
+				return err
+			}
+			return c.checkJournal()
 		}
 	}
-	if !sound {
+	switch {
+	case blocks < ondisk.JournalMinBlocks || blocks > math.MaxInt32:
 		return c.dropJournal(f)
+	case !sized:
+		f.Detail += "; it has the size of its blocks now"
+		ondisk.SetInodeSize(in.raw, blocks<<c.bshift)
+		if err := c.store(&in); err != nil {
+			return err
+		}
+		return c.checkJournal()
 	}
-	return c.formatJournal(&in, f)
+	return c.formatJournal(runs[0].start, blocks, f)
+}
+
+// savedJournal is the inode of the journal as the superblock has saved it.
+func (c *checker) savedJournal() *inode {
+	in := &inode{num: ondisk.JournalIno, base: c.seed, raw: make([]byte, c.isize)}
+	ondisk.SetInodeMode(in.raw, typeReg|0o600)
+	ondisk.SetLinks(in.raw, 1)
+	for i, v := range c.sb.JnlBlocks[:15] {
+		le.PutUint32(ondisk.InodeBlock(in.raw)[i*4:], v)
+	}
+	ondisk.SetInodeSize(in.raw, uint64(c.sb.JnlBlocks[16])|uint64(c.sb.JnlBlocks[15])<<32)
+	if le.Uint16(ondisk.InodeBlock(in.raw)) == ondisk.ExtentMagic {
+		ondisk.SetInodeFlags(in.raw, ondisk.FlExtents)
+	}
+	if c.isize > ondisk.InodeSizeOld {
+		ondisk.SetInodeExtraIsize(in.raw, c.extraIsize())
+	}
+	in.decode()
+	return in
+}
+
+// loseLog says that what has not been replayed is lost.
+func (c *checker) loseLog(f *finding) {
+	if c.hasIncompat(ondisk.IncompatRecover) {
+		f.lose("what the journal held of the last changes")
+	}
 }
 
 // dropJournal makes the file system one without a journal.
 func (c *checker) dropJournal(f *finding) error {
+	c.loseLog(f)
 	f.lose("the journal: the file system has none now")
 	c.sb.JournalIno = 0
 	le.PutUint32(c.super[0xE0:], 0)
@@ -336,31 +375,19 @@ func (c *checker) dropJournal(f *finding) error {
 	return nil
 }
 
-// formatJournal writes an empty journal into the blocks that it has.
-func (c *checker) formatJournal(in *inode, f *finding) error {
-	runs, err := c.runs(in, 1<<20)
-	if err != nil {
-		return err
-	}
-	blocks := uint64(0)
-	for _, r := range runs {
-		if r.lblk != blocks {
-			break
-		}
-		blocks += r.n
-	}
-	if blocks < ondisk.JournalMinBlocks || blocks > math.MaxInt32 {
-		return c.dropJournal(f)
-	}
+// formatJournal writes an empty journal of so many blocks, of which start is the
+// first.
+func (c *checker) formatJournal(start, blocks uint64, f *finding) error {
+	c.loseLog(f)
+	f.Detail += "; it is empty now"
 	b := make([]byte, c.bsize)
 	for i, v := range []uint32{ondisk.JournalMagic, ondisk.JournalSuperV2, 0, uint32(c.bsize), uint32(blocks), 1, 1} {
 		be.PutUint32(b[i*4:], v)
 	}
 	be.PutUint32(b[0x40:], 1) // s_nr_users
 	copy(b[0x30:], c.sb.UUID[:])
-	f.Detail += "; it is empty now"
 	c.setRecover(false)
-	return c.writeBlock(b, runs[0].start)
+	return c.writeBlock(b, start)
 }
 
 // empty marks the journal as empty: the next transaction is seq.

@@ -25,6 +25,7 @@ type scan struct {
 	other    bool   // something else is wrong with it
 	clusters uint64 // that it has
 	lastEnd  run    // the last run claimed
+	around   []byte // the block of the inode table that it is in
 	block    []byte
 	spans    [][2]int
 }
@@ -37,13 +38,15 @@ func (c *checker) pass1() error {
 	if err := c.checkOrphans(); err != nil {
 		return err
 	}
-	if err := c.checkResizeInode(); err != nil {
-		return err
-	}
 	for range maxScans {
 		c.again = false
 		if err := c.scanAll(); err != nil {
 			return err
+		}
+		if !c.again {
+			if err := c.checkResizeInode(); err != nil {
+				return err
+			}
 		}
 		if !c.again {
 			if err := c.pass1b(); err != nil {
@@ -123,6 +126,8 @@ func (c *checker) scanGroup(g uint32) error {
 			if le.Uint32(raw[0x18:]) == 0 && le.Uint16(raw) == 0 && ino >= c.firstIno && blockio.IsZero(raw) {
 				continue
 			}
+			at := k * c.isize &^ (c.bsize - 1)
+			c.scan.around = b[at:min(at+c.bsize, int64(len(b)))]
 			if err := c.scanInode(ino, raw); err != nil {
 				return err
 			}
@@ -145,8 +150,7 @@ func (c *checker) scanInode(ino uint32, raw []byte) error {
 	in.num, in.raw, in.base = ino, raw, c.seed
 	in.decode()
 	s.sumBad, s.other, s.dirty, s.clusters, s.lastEnd = !c.sumGood(in), false, false, 0, run{}
-	if s.sumBad && c.desc[s.group].distrusted && ino >= c.firstIno {
-		// Whether this was ever written is not known.
+	if s.sumBad && c.desc[s.group].distrusted && ino >= c.firstIno && !c.written(s.around, ino) {
 		f, mend := c.fault(c.aboutInode(codeInodeSum, ino, "checksum %#08x in a group whose descriptor is damaged: never written, or garbage", in.Checksum))
 		if mend {
 			if in.Links > 0 {
@@ -174,8 +178,42 @@ func (c *checker) scanInode(ino uint32, raw []byte) error {
 	return nil
 }
 
+// written reports whether a block of the inode table that holds inode ino was
+// ever written: as a whole, so that one good inode in it is proof.
+func (c *checker) written(block []byte, ino uint32) bool {
+	per := uint32(c.bsize / c.isize)
+	in := inode{num: ino - (ino-1)%c.ipg%per, base: c.seed}
+	for ; len(block) > 0; block = block[c.isize:] {
+		in.raw = block[:c.isize]
+		in.decode()
+		if c.sumGood(&in) && !blockio.IsZero(in.raw) {
+			return true
+		}
+		in.num++
+	}
+	return false
+}
+
+// lowDtime reports whether the time of deletion is the number of an inode, as
+// in a list of orphans.
+func (c *checker) lowDtime(in *inode) bool {
+	return in.Dtime != 0 && in.Dtime < c.inodes && c.sb.MkfsTime >= c.inodes
+}
+
 // scanKind tells the special inodes from the others.
 func (c *checker) scanKind(in *inode) error {
+	if c.lowDtime(in) && !c.orphans[in.num] {
+		f := c.aboutInode(codeOrphan, in.num, "time of deletion %d, as in a list of orphans, which it is not in", in.Dtime).preen()
+		if _, mend := c.fault(f); mend {
+			t := c.now()
+			if in.Links > 0 {
+				t = 0
+			}
+			ondisk.SetInodeDtime(in.raw, t)
+			in.decode()
+			c.scan.dirty = true
+		}
+	}
 	switch ino := in.num; {
 	case ino == badBlocksIno:
 		return c.scanBadBlocks(in)
@@ -211,19 +249,6 @@ func (c *checker) scanFile(in *inode) error {
 	s := &c.scan
 	ino := in.num
 	orphan := c.orphans[ino]
-	low := in.Dtime < c.inodes && c.sb.MkfsTime >= c.inodes
-	if in.Dtime != 0 && low && !orphan {
-		f := c.aboutInode(codeOrphan, ino, "time of deletion %d, as in a list of orphans, which it is not in", in.Dtime).preen()
-		if _, mend := c.fault(f); mend {
-			t := c.now()
-			if in.Links > 0 {
-				t = 0
-			}
-			ondisk.SetInodeDtime(in.raw, t)
-			in.decode()
-			s.dirty = true
-		}
-	}
 	if in.Links == 0 && !orphan {
 		if in.Dtime == 0 && in.Mode != 0 {
 			f := c.aboutInode(codeDtime, ino, "deleted, but without a time of deletion").preen()
@@ -234,7 +259,7 @@ func (c *checker) scanFile(in *inode) error {
 		}
 		return nil
 	}
-	if in.Dtime != 0 && !low && in.Links > 0 && !orphan {
+	if in.Dtime != 0 && !c.lowDtime(in) && in.Links > 0 && !orphan {
 		if _, mend := c.fault(c.aboutInode(codeDtime, ino, "in use, but with a time of deletion, %d", in.Dtime).preen()); mend {
 			ondisk.SetInodeDtime(in.raw, 0)
 			s.dirty = true

@@ -7,10 +7,13 @@ import (
 	"github.com/resflash/resflash/image/ext4/ondisk"
 )
 
-// badBlocksIno is the file of bad blocks (EXT4_BAD_INO), bootLoaderIno that of
-// a boot loader.
+// badBlocksIno is the file of bad blocks (EXT4_BAD_INO), the next two are those
+// of quotas (EXT4_USR_QUOTA_INO, EXT4_GRP_QUOTA_INO), bootLoaderIno that of a
+// boot loader.
 const (
 	badBlocksIno  = 1
+	userQuotaIno  = 3
+	groupQuotaIno = 4
 	bootLoaderIno = 5
 )
 
@@ -57,8 +60,9 @@ func (c *checker) scanReserved(in *inode) error {
 	if in.num == bootLoaderIno {
 		used = in.Mode != 0 && !in.isReg()
 	}
-	if in.num == ondisk.JournalIno && (in.Links != 0 || in.BlocksLo != 0 || le.Uint32(in.Block[:]) != 0) {
-		used = true
+	switch in.num {
+	case userQuotaIno, groupQuotaIno, ondisk.JournalIno:
+		used = used || in.Links != 0 || in.BlocksLo != 0 || le.Uint32(in.Block[:]) != 0
 	}
 	if !used {
 		c.scanFlags(in)
@@ -92,8 +96,8 @@ func (c *checker) resizeProblem(in *inode) (why string, blocks uint64, err error
 		return fmt.Sprintf("mode %#o, %d links", in.Mode, in.Links), 0, nil
 	case in.has(ondisk.FlExtents | ondisk.FlInlineData):
 		return fmt.Sprintf("flags %#x", in.Flags), 0, nil
-	case in.Size > c.resizeSize():
-		return fmt.Sprintf("%d bytes, and %d is the most", in.Size, c.resizeSize()), 0, nil
+	case in.Size > c.maxIndirectSize():
+		return fmt.Sprintf("%d bytes, and %d is the most", in.Size, c.maxIndirectSize()), 0, nil
 	case !blockio.IsZero(in.Block[:second]) || !blockio.IsZero(in.Block[second+4:]):
 		return "it has other pointers than the one", 0, nil
 	case !c.fits(p, 1) || c.isMeta(p, 1):
@@ -145,7 +149,8 @@ func (c *checker) resizeProblem(in *inode) (why string, blocks uint64, err error
 func (c *checker) resizeSize() uint64 { return (directPointers + c.ptrs + c.ptrs*c.ptrs) << c.bshift }
 
 // checkResizeInode looks at the inode for online resizing as a whole. It comes
-// before the inodes are scanned, because a repair needs a block for it.
+// after the inodes have been scanned, because a repair needs a block that is
+// nobody's.
 func (c *checker) checkResizeInode() error {
 	var in inode
 	if err := c.load(ondisk.ResizeIno, &in); err != nil {
@@ -159,19 +164,21 @@ func (c *checker) checkResizeInode() error {
 		return err
 	}
 	if _, mend := c.problem(c.aboutInode(codeResize, ondisk.ResizeIno, "the inode for online resizing: %s", why)); mend {
+		c.again = true
 		return c.buildResizeInode(&in)
 	}
 	return nil
 }
 
 // buildResizeInode writes the inode for online resizing anew. Its block of
-// pointers stays where it is, or else the feature is given up.
+// pointers stays where it is if nothing else claims it, or is another, or else
+// the feature is given up.
 func (c *checker) buildResizeInode(in *inode) error {
 	const second = 4 * (directPointers + 1)
 	p := uint64(le.Uint32(in.Block[second:]))
-	if !c.fits(p, 1) || c.isMeta(p, 1) || !blockio.IsZero(in.Block[:second]) {
+	if !c.fits(p, 1) || c.used.has(c.cluster(p)) {
 		var ok bool
-		if p, ok = c.blockOfNobody(); !ok {
+		if p, ok = c.allocate(1, c.firstBlock); !ok {
 			c.setCompat(ondisk.CompatResizeInode, false)
 			c.sb.ReservedGDTBlocks = 0
 			le.PutUint16(c.super[0xCE:], 0)
@@ -212,30 +219,11 @@ func (c *checker) buildResizeInode(in *inode) error {
 	return c.store(in)
 }
 
-// blockOfNobody finds a block that is free in the bitmap, which is all that is
-// known before the inodes are scanned; if it is somebody's after all, it is a
-// duplicate, which is mended.
-func (c *checker) blockOfNobody() (uint64, bool) {
-	b := make([]byte, c.bsize)
-	for g := range c.groups {
-		if c.desc[g].Flags&ondisk.GroupBlockUninit != 0 || c.readBlock(b, c.desc[g].BlockBitmap) != nil {
-			continue
-		}
-		for i := range c.groupClusters(g) {
-			block := c.start(g) + i<<c.clusterShift
-			if b[i/8]>>(i%8)&1 == 0 && c.fits(block, 1) && !c.isMeta(block, 1<<c.clusterShift) {
-				return block, true
-			}
-		}
-	}
-	return 0, false
-}
-
 // scanResize takes the one block of the inode for online resizing that is not
 // among the metadata anyway.
 func (c *checker) scanResize(in *inode) error {
 	if !c.hasCompat(ondisk.CompatResizeInode) {
-		if blockio.IsZero(in.Block[:]) && in.Mode == 0 && in.Size == 0 && in.BlocksLo == 0 {
+		if blockio.IsZero(in.Block[:]) && in.Mode == 0 && in.Size == 0 && in.Blocks == 0 && in.Flags == 0 && c.fileACL(in) == 0 {
 			return nil
 		}
 		if _, mend := c.fault(c.aboutInode(codeResize, in.num, "in use without the feature resize_inode")); mend {
@@ -256,6 +244,9 @@ func (c *checker) scanResize(in *inode) error {
 		c.used.set(at)
 	}
 	c.scan.clusters = blocks
+	if err := c.scanXattrBlock(in); err != nil {
+		return err
+	}
 	c.scanCount(in)
 	return nil
 }

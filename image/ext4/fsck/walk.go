@@ -51,6 +51,12 @@ type walk struct {
 	// be nil. An error ends the walk.
 	run  func(r run) error
 	node func(block uint64, level int) error
+	// shared are the blocks of the mapping that something else has, too. They
+	// stay as they are, and neither they nor what they lead to is judged, until
+	// pass 1b has given the file its own. frozen says that the walk is below one.
+	shared map[uint64]bool
+	frozen bool
+	wrote  bool // a block of the mapping has been changed
 
 	issues  int
 	first   [issueKinds]string // the first of each kind, in words
@@ -69,10 +75,21 @@ func (w *walk) reset(in *inode) {
 }
 
 func (w *walk) note(issue int, format string, args ...any) {
+	if w.frozen {
+		return
+	}
 	if w.issues&issue == 0 {
 		w.first[bits.TrailingZeros(uint(issue))] = fmt.Sprintf(format, args...)
 	}
 	w.issues |= issue
+}
+
+// share notes that something else has a block of the mapping, too.
+func (w *walk) share(block uint64) {
+	if w.shared == nil {
+		w.shared = map[uint64]bool{}
+	}
+	w.shared[block] = true
 }
 
 // maxMapped bounds the blocks of one file: a mapping that leads to more than
