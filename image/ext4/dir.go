@@ -147,10 +147,25 @@ func (fs *FS) dirBlock(m *mapper, lblk uint64) ([]byte, int64, error) {
 		return nil, 0, err
 	}
 	off := fs.offset(r.start)
-	if fs.metadataCsum {
-		err = fs.checkDirBlock(m.in, b, off, lblk)
+	if !fs.metadataCsum {
+		return b, off, nil
 	}
-	return b, off, err
+	known := &fs.checked[r.start%uint64(len(fs.checked))]
+	if k := known.Load(); k != nil && k.first == &b[0] && k.seed == m.in.seed {
+		return b, off, nil
+	}
+	if err := fs.checkDirBlock(m.in, b, off, lblk); err != nil {
+		return b, off, err
+	}
+	known.Store(&checkedBlock{&b[0], m.in.seed})
+	return b, off, nil
+}
+
+// A checkedBlock is a block of a directory that is in the cache, and whose
+// checksum was right. If it has changed since, it was sealed anew.
+type checkedBlock struct {
+	first *byte // which also keeps the memory from being used for another
+	seed  uint32
 }
 
 // checkDirBlock verifies the checksum of a directory's block: that of an index

@@ -41,6 +41,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/ext4/ondisk"
@@ -70,8 +71,10 @@ type FS struct {
 	info   vfs.Info
 	names  nameCache
 	recent recentFiles
-	descs  recentGroups
-	fast   *fastCommits // logical changes in the journal, or nil
+	// checked are blocks of directories that need no look at their checksum.
+	checked [8]atomic.Pointer[checkedBlock]
+	descs   recentGroups
+	fast    *fastCommits // logical changes in the journal, or nil
 
 	live []ondisk.GroupDesc // all descriptors as they are now, in a writer
 }

@@ -47,7 +47,8 @@ func (c *copier) opened(ctx context.Context, dirfd int, base string, at place) e
 	}
 	switch vfs.Mode(st.Mode).Type() {
 	case vfs.Dir:
-		return c.directory(ctx, fd, &at, c.node(st))
+		dir := at // which has to be in the heap
+		return c.directory(ctx, fd, &dir, c.node(st))
 	case vfs.Regular:
 		return c.file(ctx, fd, at)
 	}
