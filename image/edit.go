@@ -214,6 +214,11 @@ func (p *Partition) Transaction() blockio.Transaction {
 // it. What is free there is full of what the last commit has promised.
 type overwriting struct{ *blockio.TransactionSection }
 
+// CopyData implements [blockio.DataCopier]: nothing is fresh.
+func (o overwriting) CopyData(fd int, from, n, off int64, _ bool) (int64, error) {
+	return o.TransactionSection.CopyData(fd, from, n, off, false)
+}
+
 // WriteData implements [blockio.Transaction]: nothing is fresh.
 func (o overwriting) WriteData(p []byte, off int64, _ bool) error {
 	return o.TransactionSection.WriteData(p, off, false)

@@ -4,7 +4,7 @@ import "sync"
 
 const (
 	gatherLen   = 256 << 10 // what is held back at most
-	gatherShort = 64 << 10  // writes that are longer are not
+	gatherShort = 64 << 10  // and writes that are shorter
 )
 
 // A gather holds short writes back, as long as each begins where the one before
@@ -32,7 +32,7 @@ func (g *gather) write(p []byte, off int64, device func(p []byte, off int64) err
 			return err
 		}
 	}
-	if len(p) > gatherShort {
+	if len(p) >= gatherShort {
 		return device(p, off)
 	}
 	if g.buf == nil {

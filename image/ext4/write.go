@@ -24,7 +24,7 @@ func (w *Writer) WriteAt(ctx context.Context, ino vfs.Ino, p []byte, off int64) 
 		if err != nil {
 			return err
 		}
-		if err := w.mayWrite(in, p[done:], off+int64(done)); err != nil {
+		if err := w.mayWrite(in, int64(len(p)-done), off+int64(done)); err != nil {
 			return err
 		}
 		n, err := o.write(in, p[done:], off+int64(done))
@@ -40,14 +40,14 @@ func (w *Writer) WriteAt(ctx context.Context, ino vfs.Ino, p []byte, off int64) 
 	return done, err
 }
 
-// mayWrite says whether p may be written at off.
-func (w *Writer) mayWrite(in *inode, p []byte, off int64) error {
+// mayWrite says whether n bytes may be written at off.
+func (w *Writer) mayWrite(in *inode, n, off int64) error {
 	switch {
 	case off < 0:
 		return syscall.EINVAL
 	case in.has(ondisk.FlImmutable) || in.has(ondisk.FlAppend) && off != in.size:
 		return syscall.EPERM
-	case int64(len(p)) > w.maxSize(in)-off:
+	case n > w.maxSize(in)-off:
 		return syscall.EFBIG
 	}
 	return nil
@@ -269,7 +269,7 @@ func (o *op) writeOrphan(or *orphan, p []byte, off int64) (int, error) {
 	if err := or.isFile(); err != nil {
 		return 0, err
 	}
-	if err := o.w.mayWrite(&or.in, p, off); err != nil || len(p) == 0 {
+	if err := o.w.mayWrite(&or.in, int64(len(p)), off); err != nil || len(p) == 0 {
 		return 0, err
 	}
 	if err := or.in.writable(); err != nil {

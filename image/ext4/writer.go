@@ -65,6 +65,7 @@ type Writer struct {
 var (
 	_ vfs.WritableFS      = (*Writer)(nil)
 	_ vfs.Fallocater      = (*Writer)(nil)
+	_ vfs.HostWriter      = (*Writer)(nil)
 	_ vfs.XattrWriter     = (*Writer)(nil)
 	_ vfs.Clocked         = (*Writer)(nil)
 	_ vfs.Seeded          = (*Writer)(nil)

@@ -15,6 +15,10 @@ import (
 // the cache of a processor from the one to the other.
 const bufferSize = 512 << 10
 
+// hostStep is how much of a file the host copies at once: it cannot be
+// interrupted in between.
+const hostStep = 8 << 20
+
 // errShrunk is a file that ends before its size says.
 var errShrunk = errors.New("became shorter while it was read")
 
@@ -67,6 +71,17 @@ func (c *copier) span(ctx context.Context, fd int, ino vfs.Ino, off, end int64) 
 			return err
 		}
 		c.breathe(4)
+		if c.host != nil && end-off > bufferSize {
+			n, err := c.host.WriteFile(ctx, ino, fd, off, min(end-off, hostStep), off)
+			if err != nil {
+				return shrunk(err)
+			}
+			if n > 0 {
+				c.wrote(int(n))
+				off += n
+				continue
+			}
+		}
 		// Later pieces begin at multiples of the buffer, and so of a block.
 		p := c.buffer()[:min(end, off-off%bufferSize+bufferSize)-off]
 		if err := c.read(fd, p, off); err != nil {
@@ -95,6 +110,14 @@ func (c *copier) read(fd int, p []byte, off int64) error {
 		}
 	}
 	return nil
+}
+
+// shrunk says what the end of a file means that is larger by its size.
+func shrunk(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return errShrunk
+	}
+	return err
 }
 
 // write writes a piece of a file.

@@ -36,11 +36,11 @@ func (c *copier) make(ctx context.Context, fd int, base string, open bool, at pl
 
 // opened copies a regular file or a directory.
 func (c *copier) opened(ctx context.Context, dirfd int, base string, at place) error {
-	fd, err := unix.Openat(dirfd, base, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	fd, err := c.closer.openAt(dirfd, base)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer c.closer.close(fd)
 	st := &c.item.st
 	if err := unix.Fstat(fd, st); err != nil {
 		return err

@@ -106,6 +106,7 @@ func Copy(ctx context.Context, fsys vfs.WritableFS, src string, dir vfs.Ino, nam
 		return c.done, &os.PathError{Op: "open", Path: parent, Err: err}
 	}
 	defer unix.Close(fd)
+	defer c.closer.flush()
 	if err := c.add(ctx, fd, base, base == ".", c.start(strings.TrimRight(src, "/"), dir, name)); err != nil {
 		return c.done, err
 	}
@@ -119,11 +120,13 @@ type hostFile struct{ dev, ino uint64 }
 type copier struct {
 	fs     vfs.WritableFS
 	xattrs vfs.XattrWriter // nil if fs has none
+	host   vfs.HostWriter  // nil if fs is none
 	opt    *Options
 	links  map[hostFile]vfs.Ino // files with several names
 	buf    []byte
 	work   int // since the last pause
 	done   Result
+	closer closer
 	item   hostItem // the file that is copied
 
 	later    []flagged
@@ -134,6 +137,7 @@ type copier struct {
 func newCopier(fsys vfs.WritableFS, opt *Options) *copier {
 	c := &copier{fs: fsys, opt: opt, links: map[hostFile]vfs.Ino{}}
 	c.xattrs, _ = fsys.(vfs.XattrWriter)
+	c.host, _ = fsys.(vfs.HostWriter)
 	c.item.c = c
 	return c
 }

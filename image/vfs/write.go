@@ -131,6 +131,16 @@ type Fallocater interface {
 	Fallocate(ctx context.Context, ino Ino, mode AllocMode, off, n int64) error
 }
 
+// A HostWriter can have the host copy contents into a file, so that they do not
+// pass through this program: where the file system of the host shares blocks,
+// nothing is copied at all.
+type HostWriter interface {
+	// WriteFile is WriteAt of the n bytes that lie at from in the file fd of
+	// the host. It may write less, or nothing, without an error; WriteAt does
+	// the rest then. io.ErrUnexpectedEOF if the file of the host ends before.
+	WriteFile(ctx context.Context, ino Ino, fd int, from, n, off int64) (int64, error)
+}
+
 // An XattrWriter can change extended attributes, named as [Xattrer] names them.
 type XattrWriter interface {
 	Xattrer
