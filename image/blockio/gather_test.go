@@ -43,6 +43,21 @@ func TestGatheredWritesAgreeWithMemory(t *testing.T) {
 	}
 }
 
+// What is collected is whole sectors, of which a part may wait still.
+func TestCollectedSectorThatWaitsInPart(t *testing.T) {
+	rec, data := recorded(1 << 20)
+	s := blockio.NewSession(rec.Image(), blockio.SessionOptions{Journal: rec.Store(), Atomic: true})
+	p := bytes.Repeat([]byte{0xd9}, 1000)
+	require.NoError(t, s.WriteData(p, 10_000, true))
+	_, err := s.WriteAt(p[:500], 9400) // up to the middle of the sector
+	require.NoError(t, err)
+	copy(data[10_000:], p)
+	copy(data[9400:], p[:500])
+	require.True(t, bytes.Equal(data, readAll(t, s)))
+	require.NoError(t, s.Commit(ctx))
+	assert.True(t, bytes.Equal(data, rec.Medium().Disk.Bytes()))
+}
+
 func gathered(t *testing.T, private, faulty bool, seed uint64) {
 	const size = 1<<20 + 777
 	rnd := rand.New(rand.NewPCG(seed, 3))
@@ -74,10 +89,10 @@ func gathered(t *testing.T, private, faulty bool, seed uint64) {
 		var err error
 		switch rnd.IntN(8) {
 		case 0:
-			if n > 600 {
-				p = p[:600] // it is one piece, or none
+			if faulty { // it is one piece, or none
+				p = p[:min(n, 600)]
+				off, p = off&^511, p[:len(p)&^511]
 			}
-			off, p = off&^511, p[:len(p)&^511]
 			_, err = s.WriteAt(p, int64(off))
 		case 1:
 			_, err = s.SeekData(int64(off))

@@ -220,7 +220,8 @@ func (s *Session) WriteAt(p []byte, off int64) (int, error) {
 
 // collect lays p over the device. Requires gate and mu.
 func (s *Session) collect(p []byte, off int64) (int, error) {
-	if s.held.overlaps(off, off+int64(len(p))) {
+	// Of the sectors that p covers in part, the rest is read from the device.
+	if s.held.overlaps(off&^(sectorLen-1), (off+int64(len(p))+sectorLen-1)&^(sectorLen-1)) {
 		if err := s.held.flush(s.writeBase); err != nil {
 			return 0, err
 		}
