@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/resflash/resflash/integration/testtool"
 )
@@ -52,6 +53,39 @@ func TestMkfsFrom(t *testing.T) {
 	decode(t, works(t, "mkfs", "--type", "ffs2", "--size", "16M", "--from", "tree/.", "--keep-owner", "--json", "c.fs"), &made)
 	assert.EqualValues(t, 7, made.Files)
 	assert.Less(t, made.Free, int64(16<<20))
+}
+
+// Large files, which the host copies itself where it can, arrive whole; so do
+// those with holes.
+func TestMkfsFromLargeFiles(t *testing.T) {
+	t.Chdir(t.TempDir())
+	require.NoError(t, os.Mkdir("tree", 0o755))
+	large := make([]byte, 3<<20+777)
+	for i := range large {
+		large[i] = byte(i*7 + i>>9)
+	}
+	require.NoError(t, os.WriteFile("tree/large", large, 0o644))
+	require.NoError(t, os.WriteFile("tree/holes", large, 0o644))
+	f, err := os.OpenFile("tree/holes", os.O_WRONLY, 0)
+	require.NoError(t, err)
+	require.NoError(t, unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 1<<20, 1<<20))
+	require.NoError(t, f.Close())
+	holes, err := os.ReadFile("tree/holes")
+	require.NoError(t, err)
+	for _, kind := range []string{"ffs1", "ffs2", "ext2", "ext3", "ext4", "fat12", "fat16", "fat32"} {
+		works(t, "mkfs", "--type", kind, "--size", "64M", "--from", "tree", "a.fs", "--force")
+		works(t, "check", "a.fs")
+		assert.True(t, string(large) == works(t, "cat", "a.fs:/large"), kind)
+		assert.True(t, string(holes) == works(t, "cat", "a.fs:/holes"), kind)
+		works(t, "cp", "tree/large", "a.fs:/again")
+		works(t, "rm", "a.fs:/large")
+		works(t, "cp", "tree/large", "a.fs:/third")
+		works(t, "check", "a.fs")
+		assert.True(t, string(large) == works(t, "cat", "a.fs:/third"), kind)
+		if kind[0] == 'e' {
+			judged(t, kind, "a.fs")
+		}
+	}
 }
 
 // judged has a checker look for damage: ours, or e2fsck.

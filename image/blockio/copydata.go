@@ -2,6 +2,8 @@ package blockio
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -14,6 +16,47 @@ type DataCopier interface {
 	// says how many it has copied; the rest is to be written, from none to all
 	// of it.
 	CopyData(fd int, from, n, off int64, fresh bool) (copied int64, err error)
+}
+
+// hostBuffer is how much passes through memory at once where the host cannot
+// copy.
+const hostBuffer = 256 << 10
+
+// A HostCopier copies contents from files of the host into a transaction. The
+// zero value is ready.
+type HostCopier struct{ buf []byte }
+
+// Copy is tx.WriteData of the n bytes that lie at from in the file fd: the host
+// copies them if it can, and otherwise they are read and written.
+// io.ErrUnexpectedEOF if there are not so many.
+func (c *HostCopier) Copy(tx Transaction, fd int, from, n, off int64, fresh bool) error {
+	if d, ok := tx.(DataCopier); ok {
+		k, err := d.CopyData(fd, from, n, off, fresh)
+		if err != nil {
+			return err
+		}
+		from, off, n = from+k, off+k, n-k
+	}
+	if n > 0 && c.buf == nil {
+		c.buf = make([]byte, hostBuffer)
+	}
+	for n > 0 {
+		p := c.buf[:min(n, hostBuffer)]
+		k, err := unix.Pread(fd, p, from)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return err
+		case k == 0:
+			return io.ErrUnexpectedEOF
+		}
+		if err := tx.WriteData(p[:k], off, fresh); err != nil {
+			return fmt.Errorf("write contents at byte %d: %w", off, err)
+		}
+		from, off, n = from+int64(k), off+int64(k), n-int64(k)
+	}
+	return nil
 }
 
 // A fileCopier is a device that can have the host do so.

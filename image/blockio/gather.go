@@ -4,7 +4,7 @@ import "sync"
 
 const (
 	gatherLen   = 256 << 10 // what is held back at most
-	gatherShort = 64 << 10  // and writes that are shorter
+	gatherShort = 64 << 10  // a write of so much does not wait
 )
 
 // A gather holds short writes back, as long as each begins where the one before

@@ -2,20 +2,13 @@ package ext4
 
 import (
 	"context"
-	"io"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/resflash/resflash/image/blockio"
 	"github.com/resflash/resflash/image/ext4/ondisk"
 	"github.com/resflash/resflash/image/vfs"
 )
 
 // WriteFile implements [vfs.HostWriter], for whole blocks at the end of a file.
 func (w *Writer) WriteFile(ctx context.Context, ino vfs.Ino, fd int, from, n, off int64) (int64, error) {
-	if _, ok := w.tx.(blockio.DataCopier); !ok {
-		return 0, nil
-	}
 	n &^= w.blockSize - 1
 	done := int64(0)
 	err := w.do(ctx, func(o *op) error {
@@ -82,44 +75,16 @@ func (o *op) appendFile(in *inode, fd int, from, n int64) (int64, error) {
 // contents.
 func (o *op) copyIn(fd int, from, n, at int64) error {
 	bs := o.f.blockSize
-	copier := o.w.tx.(blockio.DataCopier)
 	for n > 0 {
 		blocks, fresh, err := o.freshRun(uint64(at/bs), uint64(n/bs))
 		if err != nil {
 			return err
 		}
-		k, err := copier.CopyData(fd, from, int64(blocks)*bs, at, fresh)
-		if err != nil {
+		k := int64(blocks) * bs
+		if err := o.w.host.Copy(o.w.tx, fd, from, k, at, fresh); err != nil {
 			return err
-		}
-		if k &^= bs - 1; k == 0 {
-			p := o.w.scratch[:min(n, int64(len(o.w.scratch)))]
-			if err := readHost(fd, p, from); err != nil {
-				return err
-			}
-			if err := o.data(p, at); err != nil {
-				return err
-			}
-			k = int64(len(p))
 		}
 		from, at, n = from+k, at+k, n-k
-	}
-	return nil
-}
-
-// readHost fills p with what lies at off in a file of the host.
-func readHost(fd int, p []byte, off int64) error {
-	for len(p) > 0 {
-		n, err := unix.Pread(fd, p, off)
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
-			return err
-		case n == 0:
-			return io.ErrUnexpectedEOF
-		default:
-			p, off = p[n:], off+int64(n)
-		}
 	}
 	return nil
 }

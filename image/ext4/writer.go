@@ -59,7 +59,8 @@ type Writer struct {
 	op         op // the one that runs
 	zeros      []byte
 	scratch    []byte // contents on their way, padded to blocks
-	flushed    int    // operations since the cache was last looked at
+	host       blockio.HostCopier
+	flushed    int // operations since the cache was last looked at
 }
 
 var (

@@ -165,7 +165,7 @@ func (o *op) spoolOrphan(or *orphan) error {
 }
 
 func (o *op) writeOrphan(or *orphan, p []byte, off int64) (int, error) {
-	if err := o.mayWrite(&or.file, p, off); err != nil || len(p) == 0 {
+	if err := o.mayWrite(&or.file, int64(len(p)), off); err != nil || len(p) == 0 {
 		return 0, err
 	}
 	if err := o.spoolOrphan(or); err != nil {

@@ -29,7 +29,7 @@ func (w *Writer) WriteAt(ctx context.Context, ino vfs.Ino, p []byte, off int64) 
 			return err
 		}
 		p, off := p[done:], off+int64(done)
-		if err := o.mayWrite(&in, p, off); err != nil || len(p) == 0 {
+		if err := o.mayWrite(&in, int64(len(p)), off); err != nil || len(p) == 0 {
 			return err
 		}
 		n, err := o.write(&in, p, off)
@@ -50,14 +50,14 @@ func (w *Writer) WriteAt(ctx context.Context, ino vfs.Ino, p []byte, off int64) 
 	return done, err
 }
 
-// mayWrite says whether p may be written at off.
-func (o *op) mayWrite(in *file, p []byte, off int64) error {
+// mayWrite says whether n bytes may be written at off.
+func (o *op) mayWrite(in *file, n, off int64) error {
 	switch {
 	case in.isDir():
 		return syscall.EISDIR
 	case off < 0:
 		return syscall.EINVAL
-	case int64(len(p)) > maxFile-off:
+	case n > maxFile-off:
 		return syscall.EFBIG
 	}
 	return nil

@@ -38,12 +38,14 @@ type Writer struct {
 	op         op // the one that runs
 	zeros      []byte
 	scratch    []byte // a cluster
-	flushed    int    // operations since the cache was last looked at
+	host       blockio.HostCopier
+	flushed    int // operations since the cache was last looked at
 }
 
 var (
 	_ vfs.WritableFS      = (*Writer)(nil)
 	_ vfs.Mapper          = (*Writer)(nil)
+	_ vfs.HostWriter      = (*Writer)(nil)
 	_ vfs.Fallocater      = (*Writer)(nil)
 	_ vfs.Clocked         = (*Writer)(nil)
 	_ vfs.Seeded          = (*Writer)(nil)

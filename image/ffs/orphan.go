@@ -198,7 +198,7 @@ func (o *op) writeOrphan(or *orphan, p []byte, off int64) (int, error) {
 	if err := or.isFile(); err != nil {
 		return 0, err
 	}
-	if err := o.w.mayWrite(&or.in, p, off); err != nil || len(p) == 0 {
+	if err := o.w.mayWrite(&or.in, int64(len(p)), off); err != nil || len(p) == 0 {
 		return 0, err
 	}
 	if err := o.spoolOrphan(or); err != nil {

@@ -22,7 +22,7 @@ func (w *Writer) WriteAt(ctx context.Context, ino vfs.Ino, p []byte, off int64) 
 		if err != nil {
 			return err
 		}
-		if err := w.mayWrite(in, p[done:], off+int64(done)); err != nil {
+		if err := w.mayWrite(in, int64(len(p)-done), off+int64(done)); err != nil {
 			return err
 		}
 		n, err := o.write(in, p[done:], off+int64(done))
@@ -38,15 +38,15 @@ func (w *Writer) WriteAt(ctx context.Context, ino vfs.Ino, p []byte, off int64) 
 	return done, err
 }
 
-// mayWrite says whether p may be written at off.
-func (w *Writer) mayWrite(in *inode, p []byte, off int64) error {
+// mayWrite says whether n bytes may be written at off.
+func (w *Writer) mayWrite(in *inode, n, off int64) error {
 	flags := vfs.Flags(in.Flags)
 	switch {
 	case off < 0:
 		return syscall.EINVAL
 	case flags&immutable != 0 || flags&appendOnly != 0 && off != in.size:
 		return syscall.EPERM
-	case int64(len(p)) > w.super.maxFile-off:
+	case n > w.super.maxFile-off:
 		return syscall.EFBIG
 	}
 	return nil

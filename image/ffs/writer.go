@@ -47,6 +47,7 @@ type Writer struct {
 	op      op // the one that runs
 	zeros   []byte
 	scratch []byte
+	host    blockio.HostCopier
 	flushed int // operations since the cache was last looked at
 }
 
@@ -55,6 +56,7 @@ var (
 	_ vfs.Mapper          = (*Writer)(nil)
 	_ vfs.HoleSeeker      = (*Writer)(nil)
 	_ vfs.Xattrer         = (*Writer)(nil)
+	_ vfs.HostWriter      = (*Writer)(nil)
 	_ vfs.Fallocater      = (*Writer)(nil)
 	_ vfs.Clocked         = (*Writer)(nil)
 	_ vfs.Seeded          = (*Writer)(nil)

@@ -3,9 +3,9 @@
 //
 // A directory is taken in the byte order of its names, files before
 // directories, so that the same tree gives the same image and the files of a
-// directory lie next to each other. Contents are read and written in pieces as
-// large as memory allows, whole files if they are not large, so that a file
-// lands in one piece; holes stay holes.
+// directory lie next to each other. Files that are not large are made whole, in
+// one operation; of large ones the host copies the contents itself, if it can, or
+// they are read and written in pieces. Holes stay holes.
 //
 // The host is walked from directory to directory by descriptors, and no
 // symbolic link in the tree is followed.

@@ -58,6 +58,7 @@ func RunWritable(t *testing.T, make func(t *testing.T, size int64) Writable) {
 		{"Spelling", 8 << 20, (*writing).spelling},
 		{"Listing", 16 << 20, (*writing).listing},
 		{"Write", 32 << 20, (*writing).write},
+		{"HostFiles", 32 << 20, (*writing).hostFiles},
 		{"Sizes", 32 << 20, (*writing).sizes},
 		{"Fallocate", 32 << 20, (*writing).fallocate},
 		{"Attributes", 8 << 20, (*writing).attributes},
